@@ -1,0 +1,82 @@
+"""Run pipelines of Jupyter notebooks and Python functions in parallel, and keep everything that happened as plain files.
+
+Names are loaded when they are first used: importing the package loads neither Ray, nor Jupyter, nor MLflow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pynb_dag_runner import tracking
+    from pynb_dag_runner.dag import OutputReference, Task
+    from pynb_dag_runner.errors import (
+        ExecutorError,
+        LoadingError,
+        OutputDirectoryError,
+        ParameterError,
+        PipelineError,
+        PynbDagRunnerError,
+        RunFolderError,
+        UsageError,
+    )
+    from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+    from pynb_dag_runner.pipelines import Pipeline, PipelineDefinition, pipeline
+    from pynb_dag_runner.run_folder import Run, TaskRun, find_runs, read_run
+    from pynb_dag_runner.runner import RunResult
+
+_HOMES = {
+    "dag": ("OutputReference", "Task"),
+    "errors": (
+        "ExecutorError",
+        "LoadingError",
+        "OutputDirectoryError",
+        "ParameterError",
+        "PipelineError",
+        "PynbDagRunnerError",
+        "RunFolderError",
+        "UsageError",
+    ),
+    "outcome": ("Failure", "Outcome", "RunStatus", "TaskStatus"),
+    "pipelines": ("Pipeline", "PipelineDefinition", "pipeline"),
+    "run_folder": ("Run", "TaskRun", "find_runs", "read_run"),
+    "runner": ("RunResult",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ExecutorError",
+    "Failure",
+    "LoadingError",
+    "Outcome",
+    "OutputDirectoryError",
+    "OutputReference",
+    "ParameterError",
+    "Pipeline",
+    "PipelineDefinition",
+    "PipelineError",
+    "PynbDagRunnerError",
+    "Run",
+    "RunFolderError",
+    "RunResult",
+    "RunStatus",
+    "Task",
+    "TaskRun",
+    "TaskStatus",
+    "UsageError",
+    "find_runs",
+    "pipeline",
+    "read_run",
+    "tracking",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tracking":
+        return import_module("pynb_dag_runner.tracking")
+    if name in _HOME_OF:
+        return getattr(import_module(f"pynb_dag_runner.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

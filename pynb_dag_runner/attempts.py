@@ -1,0 +1,160 @@
+"""Attempts under way, as the driver sees them: what each is given, when it began, what its death means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, replace_references
+from pynb_dag_runner.executors.base import Handle, Resources
+from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.run_folder import paths
+from pynb_dag_runner.work.failures import timeout_failure
+from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork
+
+FUNCTION_GRACE_S = 0.8
+"""Seconds past its timeout after which a function's process is ended; its own alarm should have ended it before."""
+NOTEBOOK_GRACE_S = 3.0
+"""The worker ends a notebook's kernel itself within 2 s; this is for a worker that is stuck, too."""
+
+
+class Values:
+    """Outputs of tasks that succeeded: values that JSON holds, and handles of what an executor keeps."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[str, Mapping[str, Any]] = {}
+        self._kept: dict[str, Handle] = {}
+
+    def take(self, task: str, outputs: Mapping[str, Any]) -> None:
+        """The outputs of the task's last attempt."""
+        self._outputs[task] = outputs
+
+    def keep(self, task: str, handle: Handle) -> None:
+        """The task's return value is kept by the executor."""
+        self._kept[task] = handle
+
+    def find(self, reference: OutputReference) -> Any:
+        """The value or the :class:`Handle` that ``reference`` stands for.
+
+        Raises:
+            LookupError: the task succeeded without setting it; the message says what it did set.
+        """
+        name, outputs = reference.task.name, self._outputs.get(reference.task.name, {})
+        if reference.name in outputs:
+            return outputs[reference.name]
+        if reference.name == "return" and name in self._kept:
+            return _Kept(self._kept[name])
+        known = ", ".join(repr(key) for key in outputs) or "none"
+        raise LookupError(f"task {name!r} never set the output {reference.name!r}; it set {known}")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    handle: Handle
+
+
+@dataclass(kw_only=True)
+class LiveAttempt:
+    """One attempt from the moment that it is queued until its worker is done with its files.
+
+    Attributes:
+        start: when it began to run, UTC; None before.
+        force_at: when its process is to be ended (monotonic seconds); None: never.
+        ended: the task's own work is over; the worker may still be finishing files.
+        stopping: its cancellation was asked for.
+    """
+
+    task: Task
+    number: int
+    queued: datetime
+    host: str = ""
+    pid: int = 0
+    start: datetime | None = None
+    force_at: float | None = None
+    ended: bool = False
+    stopping: bool = False
+
+    @property
+    def key(self) -> str:
+        """Key of the attempt's job."""
+        return f"{self.task.name}#{self.number}"
+
+    def spec(
+        self, run_id: str, folder: Path, values: Values, terminal: bool
+    ) -> tuple[AttemptSpec, tuple[Handle, ...]]:
+        """What the worker is to do, and the handles of the values that it needs.
+
+        Raises:
+            LookupError: an upstream task did not set what this task needs, or a notebook can't receive it.
+        """
+        inputs: list[Handle] = []
+
+        def resolve(reference: OutputReference) -> Any:
+            value = values.find(reference)
+            if not isinstance(value, _Kept):
+                return value
+            if isinstance(self.task.source, NotebookSource):
+                raise LookupError(
+                    f"the return value of task {reference.task.name!r} is none that JSON can hold; "
+                    "a notebook can't receive it"
+                )
+            inputs.append(value.handle)
+            return InputSlot(len(inputs) - 1)
+
+        parameters = {name: replace_references(value, resolve) for name, value in self.task.parameters.items()}
+        spec = AttemptSpec(
+            run_id=run_id,
+            task=self.task.name,
+            number=self.number,
+            folder=paths.attempt_folder(folder, self.task.name, self.number),
+            work=work_of(self.task),
+            queued=self.queued,
+            parameters=parameters,
+            timeout_s=self.task.options.timeout_s,
+            terminal=terminal,
+        )
+        return spec, tuple(inputs)
+
+    def began(self, start: datetime, now: float) -> None:
+        """The attempt's clock starts; ``now`` is in monotonic seconds."""
+        self.start = start
+        timeout_s = self.task.options.timeout_s
+        if timeout_s is not None and not self.stopping:
+            grace = NOTEBOOK_GRACE_S if isinstance(self.task.source, NotebookSource) else FUNCTION_GRACE_S
+            self.force_at = now + timeout_s + grace
+
+    def verdict_of_death(self, death: str) -> tuple[Outcome, Failure]:
+        """What it means that the worker died before the attempt finished."""
+        timeout_s = self.task.options.timeout_s
+        if self.stopping:
+            return Outcome.CANCELLED, Failure(kind="Cancelled", message="the run was cancelled")
+        if timeout_s is not None and self.start is not None and self.force_at is None:
+            return Outcome.TIMED_OUT, timeout_failure(timeout_s)
+        return Outcome.CRASHED, Failure(kind="ProcessDied", message=death)
+
+
+def work_of(task: Task) -> NotebookWork | FunctionWork:
+    """The picklable form of a task's source."""
+    if not isinstance(task.source, NotebookSource):
+        return FunctionWork(function=task.source.function)
+    from pynb_dag_runner.work.notebook_source import read_notebook
+
+    source = task.source
+    return NotebookWork(
+        content=read_notebook(source.path).content,
+        path=source.path,
+        cwd=source.cwd or source.path.parent,
+        kernel=source.kernel,
+    )
+
+
+def resources_of(task: Task) -> Resources:
+    """What the task's attempts hold while they run."""
+    options = task.options
+    return Resources(
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        memory=float(options.memory or 0),
+        custom=dict(options.resources),
+    )

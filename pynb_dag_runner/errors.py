@@ -1,0 +1,81 @@
+"""The errors that a user of the library can meet.
+
+::
+
+    PynbDagRunnerError
+    ├── UsageError                 nothing ran; the command line exits with code 2
+    │   ├── LoadingError           no such file, no pipeline in it, two and none named
+    │   ├── PipelineError          the pipeline is wrong; ``problems`` holds every reason found
+    │   ├── ParameterError         a parameter is unknown, missing or of the wrong type
+    │   └── OutputDirectoryError   the run folder can't be made
+    ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
+    └── ExecutorError              the engine can't start, or can never give what a task asks for
+
+A task that fails raises nothing: its failure is a value (:class:`pynb_dag_runner.outcome.Failure`).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class PynbDagRunnerError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class UsageError(PynbDagRunnerError):
+    """A mistake in what was asked for; nothing has run."""
+
+
+class LoadingError(UsageError):
+    """The target names no file, no pipeline, or more than one."""
+
+
+class PipelineError(UsageError):
+    """The pipeline can't run as it is written.
+
+    Args:
+        pipeline: name of the pipeline.
+        problems: one sentence per problem, in the order in which they were found.
+    """
+
+    def __init__(self, pipeline: str, problems: Iterable[str]) -> None:
+        self.pipeline = pipeline
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"pipeline {pipeline!r} has {count}:\n{lines}")
+
+    def __reduce__(self) -> tuple[type["PipelineError"], tuple[str, tuple[str, ...]]]:
+        return (PipelineError, (self.pipeline, self.problems))
+
+
+class ParameterError(UsageError):
+    """A parameter's name or value is not what the pipeline's signature says."""
+
+
+class OutputDirectoryError(UsageError):
+    """The output directory can't be made or written."""
+
+
+class RunFolderError(PynbDagRunnerError):
+    """A run folder can't be read.
+
+    Args:
+        file: the file that is wrong.
+        problem: what is wrong with it, in words.
+        key: where in the file, such as ``tasks[0].name``; empty for the file as a whole.
+    """
+
+    def __init__(self, file: Path, problem: str, key: str = "") -> None:
+        self.file = file
+        self.problem = problem
+        self.key = key
+        where = f"{file}: {key}" if key else str(file)
+        super().__init__(f"{where}: {problem}")
+
+    def __reduce__(self) -> tuple[type["RunFolderError"], tuple[Path, str, str]]:
+        return (RunFolderError, (self.file, self.problem, self.key))
+
+
+class ExecutorError(PynbDagRunnerError):
+    """The engine that executes tasks can't start or can't serve this pipeline."""

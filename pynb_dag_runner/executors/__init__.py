@@ -1,0 +1,32 @@
+"""Executors run a picklable call elsewhere and give a stream of events; they know no task and no folder."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from pynb_dag_runner.executors.base import Executor
+
+ExecutorName = Literal["ray", "inline"]
+EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "inline")
+
+
+def executor_factory(
+    name: ExecutorName, *, num_cpus: float | None = None, ray_address: str | None = None
+) -> Callable[[], Executor]:
+    """A call that starts the named executor; whoever calls it closes what it gets.
+
+    Args:
+        name: ``ray``, or ``inline``: in this process, one job at a time, for debuggers.
+        num_cpus: processors to share out on this machine; None: all that this process may use.
+        ray_address: an existing cluster to use instead of starting Ray here.
+    """
+    if name == "inline":
+        from pynb_dag_runner.executors.inline import InlineExecutor
+
+        return InlineExecutor
+
+    def start() -> Executor:
+        from pynb_dag_runner.executors.on_ray import RayExecutor
+
+        return RayExecutor(num_cpus=num_cpus, address=ray_address)
+
+    return start

@@ -1,0 +1,135 @@
+"""The seam between what decides and what executes: submit, wait for events, cancel, close.
+
+A job's call returns an iterator. What it yields reaches the driver as :class:`JobMessage`, in order and at once; a
+:class:`Keep` stays in the executor's store, and the driver gets a handle that later jobs can take as an input. After
+its last message a job ends, also when its process died: every submitted job gives exactly one :class:`JobEnded`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType, Protocol
+
+Handle = NewType("Handle", object)
+"""Stands for a kept value; only the executor that gave it can make use of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Amounts that a job holds, or that an executor has in all. ``memory`` is in bytes, 0 where not counted."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    memory: float = 0.0
+    custom: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def lacking(self, needed: "Resources") -> list[str]:
+        """What of ``needed`` these amounts can never give, such as ``num_cpus=8 (there are 2)``; empty if all."""
+        pairs = [
+            ("num_cpus", needed.num_cpus, self.num_cpus),
+            ("num_gpus", needed.num_gpus, self.num_gpus),
+            ("memory", needed.memory, self.memory),
+            *((f"resource {name!r}", amount, self.custom.get(name, 0.0)) for name, amount in needed.custom.items()),
+        ]
+        return [f"{name}={wanted:g} (there are {there:g})" for name, wanted, there in pairs if wanted > there]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A call to be made once, elsewhere.
+
+    Attributes:
+        key: unique among the jobs of one executor.
+        call: picklable; called with the values of ``inputs``; returns an iterator of messages. It reports failures of
+            the work as messages: an exception that leaves it counts as a crash.
+        inputs: handles of values that earlier jobs kept.
+        resources: what the job holds while it runs.
+    """
+
+    key: str
+    call: Callable[..., Iterator[object]]
+    inputs: tuple[Handle, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Yielded by a job: keep ``value`` in the executor's store and give the driver a handle only."""
+
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobStarted:
+    """The job's call runs now, in process ``pid`` of ``host``."""
+
+    key: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobMessage:
+    """Something that the job yielded."""
+
+    key: str
+    message: object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobKept:
+    """The job yielded a :class:`Keep`."""
+
+    key: str
+    handle: Handle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEnded:
+    """The job is over. ``death`` says how its process died, or is None if the call came to its end.
+
+    ``cancelled`` tells that the end was asked for with ``cancel``.
+    """
+
+    key: str
+    death: str | None = None
+    cancelled: bool = False
+
+
+JobEvent = JobStarted | JobMessage | JobKept | JobEnded
+
+
+class JobCancelled(BaseException):
+    """Raised inside a running job whose cancellation was asked for; not an ``Exception``, so that user code lets it pass."""
+
+
+class Executor(Protocol):
+    """Runs jobs. Not thread-safe: one thread submits, waits and cancels.
+
+    Attributes:
+        in_process: jobs run in this very process and so share its terminal.
+    """
+
+    in_process: bool
+
+    def capacity(self) -> Resources:
+        """All that this executor could give to one job or several."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; returns at once."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[JobEvent]:
+        """What happened since the last call; waits at most ``timeout_s`` seconds for something to happen."""
+        ...
+
+    def cancel(self, key: str, *, force: bool = False) -> None:
+        """Ask a job to stop: :class:`JobCancelled` is raised in it. With ``force`` its process is ended at once.
+
+        A job that is over already is left alone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; jobs that still run are ended."""
+        ...

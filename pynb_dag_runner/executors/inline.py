@@ -1,0 +1,104 @@
+"""Jobs in this process, one at a time, in the order in which they were submitted: for debuggers."""
+
+import os
+import signal
+import socket
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pynb_dag_runner.executors.base import (
+    Handle,
+    Job,
+    JobEnded,
+    JobEvent,
+    JobKept,
+    JobMessage,
+    JobStarted,
+    Keep,
+    Resources,
+)
+
+
+class InlineExecutor:
+    """Runs a job up to its next message each time it is waited for."""
+
+    in_process = True
+
+    def __init__(self) -> None:
+        self._queue: deque[Job] = deque()
+        self._current: tuple[Job, Iterator[object]] | None = None
+        self._cancelled: set[str] = set()
+
+    def capacity(self) -> Resources:
+        """One job at a time gets all there is, so nothing is too much to ask."""
+        infinite = float("inf")
+        return Resources(num_cpus=infinite, num_gpus=infinite, memory=infinite, custom=_Anything())
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._queue.append(job)
+
+    def wait(self, timeout_s: float) -> list[JobEvent]:
+        """Run the current job up to its next message. The work happens here, so ``timeout_s`` can't be kept."""
+        if self._current is None:
+            return self._start_next(timeout_s)
+        job, messages = self._current
+        try:
+            with _interruptible():
+                message = next(messages)
+        except StopIteration:
+            self._current = None
+            return [JobEnded(key=job.key)]
+        except BaseException as error:
+            self._current = None
+            death = "".join(traceback.format_exception(error))
+            return [JobEnded(key=job.key, death=death, cancelled=isinstance(error, KeyboardInterrupt))]
+        if isinstance(message, Keep):
+            return [JobKept(key=job.key, handle=Handle(message.value))]
+        return [JobMessage(key=job.key, message=message)]
+
+    def _start_next(self, timeout_s: float) -> list[JobEvent]:
+        if not self._queue:
+            threading.Event().wait(timeout_s)
+            return []
+        job = self._queue.popleft()
+        if job.key in self._cancelled:
+            return [JobEnded(key=job.key, cancelled=True)]
+        self._current = (job, job.call(*job.inputs))
+        return [JobStarted(key=job.key, host=socket.gethostname(), pid=os.getpid())]
+
+    def cancel(self, key: str, *, force: bool = False) -> None:
+        """A queued job is dropped; the running one is in this very process and goes on to its next message."""
+        self._cancelled.add(key)
+        if self._current is not None and self._current[0].key == key:
+            job, messages = self._current
+            self._current = None
+            if isinstance(messages, Iterator) and hasattr(messages, "close"):
+                messages.close()
+            self._queue.appendleft(job)
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._queue.clear()
+        self._current = None
+
+
+class _Anything(dict[str, float]):
+    def get(self, key: str, default: float | None = None) -> float:  # type: ignore[override] # one answer for all keys
+        return float("inf")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in the job, whatever handler the driver has; it runs in the driver's thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

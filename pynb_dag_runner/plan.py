@@ -1,0 +1,159 @@
+"""Which attempts may start now, what is retried, what a failure blocks: a pure state machine.
+
+Nothing here reads a clock, touches a disk or starts a process. The runner tells what happened and when (seconds on any
+monotonic clock) and gets decisions back. Over a whole run the work is proportional to tasks plus edges.
+"""
+
+import graphlib
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pynb_dag_runner.outcome import Outcome, TaskStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryRule:
+    """How often and after how many seconds a task is tried again."""
+
+    retries: int = 0
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Start this attempt now."""
+
+    task: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """The attempt that just ended is followed by another one at ``at`` (seconds, the caller's clock)."""
+
+    task: str
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settle:
+    """The task has its final status."""
+
+    task: str
+    status: TaskStatus
+    blocked_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """End this running attempt; the plan expects to be told that it ended."""
+
+    task: str
+    number: int
+
+
+Decision = Start | Retry | Settle | Stop
+
+
+class Plan:
+    """The state of one run.
+
+    Args:
+        upstream: for each task the names of those it waits for; free of cycles.
+        rules: retries of tasks; a task without a rule is tried once.
+        fail_fast: cancel everything else as soon as a task did not succeed.
+    """
+
+    def __init__(
+        self, upstream: Mapping[str, Iterable[str]], rules: Mapping[str, RetryRule], *, fail_fast: bool = False
+    ) -> None:
+        self._rules = rules
+        self._fail_fast = fail_fast
+        self._order = {name: position for position, name in enumerate(upstream)}
+        self._downstream: dict[str, list[str]] = {name: [] for name in upstream}
+        for name, needed in upstream.items():
+            for other in needed:
+                self._downstream[other].append(name)
+        self._sorter = graphlib.TopologicalSorter(upstream)
+        self._sorter.prepare()
+        self._unsettled = dict.fromkeys(upstream)
+        self._running: dict[str, int] = {}
+        self._retries: list[tuple[float, int, str, int]] = []
+        self._cancelled = False
+
+    @property
+    def done(self) -> bool:
+        """Every task has its final status."""
+        return not self._unsettled
+
+    @property
+    def next_retry_at(self) -> float | None:
+        """When :meth:`due` has something to say again; None if no retry waits."""
+        return self._retries[0][0] if self._retries else None
+
+    def begin(self) -> list[Decision]:
+        """The first decisions."""
+        return self._newly_ready()
+
+    def due(self, now: float) -> list[Decision]:
+        """Attempts whose retry delay is over."""
+        decisions: list[Decision] = []
+        while self._retries and self._retries[0][0] <= now:
+            _, _, task, number = heapq.heappop(self._retries)
+            decisions.append(self._start(task, number))
+        return decisions
+
+    def ended(self, task: str, outcome: Outcome, now: float, *, retry: bool = True) -> list[Decision]:
+        """The running attempt of ``task`` ended.
+
+        Args:
+            retry: False where another attempt could only end in the same way.
+        """
+        number = self._running.pop(task)
+        if outcome is Outcome.SUCCEEDED:
+            self._sorter.done(task)
+            return [self._settle(task, TaskStatus.SUCCEEDED), *self._newly_ready()]
+        rule = self._rules.get(task, RetryRule())
+        if retry and not self._cancelled and outcome is not Outcome.CANCELLED and number <= rule.retries:
+            at = now + rule.delay_s
+            heapq.heappush(self._retries, (at, self._order[task], task, number + 1))
+            return [Retry(task=task, number=number, at=at)]
+        decisions: list[Decision] = [self._settle(task, TaskStatus(outcome.value)), *self._skip_below(task)]
+        if self._fail_fast:
+            decisions += self.cancel()
+        return decisions
+
+    def cancel(self) -> list[Decision]:
+        """Start nothing more, stop what runs. Tasks that were waiting are CANCELLED at once."""
+        self._cancelled = True
+        self._retries.clear()
+        waiting = [name for name in self._unsettled if name not in self._running]
+        stops = [Stop(task=task, number=number) for task, number in self._running.items()]
+        return [*(self._settle(name, TaskStatus.CANCELLED) for name in waiting), *stops]
+
+    def _newly_ready(self) -> list[Decision]:
+        if self._cancelled:
+            return []
+        ready = sorted(self._sorter.get_ready(), key=self._order.__getitem__)
+        return [self._start(task, 1) for task in ready]
+
+    def _start(self, task: str, number: int) -> Start:
+        self._running[task] = number
+        return Start(task=task, number=number)
+
+    def _settle(self, task: str, status: TaskStatus, blocked_by: str | None = None) -> Settle:
+        del self._unsettled[task]
+        return Settle(task=task, status=status, blocked_by=blocked_by)
+
+    def _skip_below(self, task: str) -> list[Settle]:
+        """Settle everything that needs ``task``, directly or not; each task is visited once in a run."""
+        settled = []
+        stack = list(reversed(self._downstream[task]))
+        while stack:
+            name = stack.pop()
+            if name in self._unsettled:
+                settled.append(self._settle(name, TaskStatus.SKIPPED, blocked_by=task))
+                stack.extend(reversed(self._downstream[name]))
+        return settled

@@ -1,0 +1,10 @@
+"""The run folder: plain files that hold everything that happened in one run.
+
+``paths`` knows every file name, ``records`` the content of each file, ``writer`` and ``reader`` do the work, ``run`` is
+what a reader gets. ``docs/run-folder.md`` describes the format for people, ``schema/*.json`` for machines.
+"""
+
+from pynb_dag_runner.run_folder.reader import find_runs, read_attempt_details, read_run
+from pynb_dag_runner.run_folder.run import AttemptDetails, AttemptRun, Run, TaskRun
+
+__all__ = ["AttemptDetails", "AttemptRun", "Run", "TaskRun", "find_runs", "read_attempt_details", "read_run"]

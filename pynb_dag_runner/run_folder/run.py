@@ -1,0 +1,171 @@
+"""What a reader gets: a run with its tasks and attempts, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.run_folder.records import Metric, OptionsRecord, RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptDetails:
+    """What a task wrote in one attempt.
+
+    Attributes:
+        params, tags: as logged.
+        metrics: in the order in which they were logged.
+        artifacts: regular files below the attempt's ``artifacts`` folder, relative to it, sorted.
+    """
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    artifacts: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRun:
+    """One execution of a task.
+
+    Attributes:
+        folder: its folder, relative to the run folder.
+        number: counts from 1.
+        outcome: None while it runs, or if the driver died before it could say.
+        start, end: UTC; ``start`` is None if it ended before it ran.
+        queue_s: seconds that it waited for a free slot.
+        failure: why it did not succeed.
+        parameters: as the task received them, for reading.
+        outputs: named JSON values, decoded.
+        notebook, html, log: files relative to the run folder; None where there is none.
+    """
+
+    folder: Path
+    number: int
+    outcome: Outcome | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    queue_s: float | None = None
+    failure: Failure | None = None
+    host: str | None = None
+    pid: int | None = None
+    cpu_time_s: float | None = None
+    peak_memory_bytes: int | None = None
+    kernel: str | None = None
+    cells: int | None = None
+    cells_executed: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    notebook: Path | None = None
+    html: Path | None = None
+    log: Path | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end; None if one of them is missing."""
+        return seconds_between(self.start, self.end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """A task of a run.
+
+    Attributes:
+        kind: ``notebook`` or ``function``.
+        source: the notebook's path or the function's name.
+        upstream: names of the tasks it waits for.
+        blocked_by: of a SKIPPED task, the task that did not succeed.
+        start, end: from the first attempt's start to the last one's end, UTC.
+        attempts: in order.
+    """
+
+    name: str
+    kind: str
+    source: str
+    upstream: tuple[str, ...] = ()
+    options: OptionsRecord = OptionsRecord()
+    status: TaskStatus = TaskStatus.PENDING
+    blocked_by: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    attempts: tuple[AttemptRun, ...] = ()
+
+    @property
+    def last_attempt(self) -> AttemptRun | None:
+        """The attempt whose outcome counts; None if there was none."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first attempt's start to the last one's end."""
+        return seconds_between(self.start, self.end)
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """Named values of the last attempt, as far as JSON holds them."""
+        return self.last_attempt.outputs if self.last_attempt else {}
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the last attempt did not succeed."""
+        return self.last_attempt.failure if self.last_attempt else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as its folder tells it.
+
+    Attributes:
+        folder: absolute path of the run folder.
+        record: ``run.json``.
+        status: as recorded, but INTERRUPTED for a run whose driver is gone without a last word.
+        end: of the run; of an interrupted one, the last thing that is known to have happened.
+        tasks: in plan order.
+        warnings: what listeners were warned of, in order.
+        report, summary: files relative to the run folder; None where there is none.
+    """
+
+    folder: Path
+    record: RunRecord
+    status: RunStatus
+    end: datetime | None
+    tasks: tuple[TaskRun, ...]
+    warnings: tuple[str, ...] = ()
+    report: Path | None = None
+    summary: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """The run id."""
+        return self.record.run_id
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's name."""
+        return self.record.pipeline
+
+    @property
+    def start(self) -> datetime:
+        """When the run started, UTC."""
+        return self.record.start
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end."""
+        return seconds_between(self.start, self.end)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, TaskRun]:
+        """Tasks by name, in plan order."""
+        return MappingProxyType({task.name: task for task in self.tasks})
+
+
+def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    """Seconds from ``start`` to ``end``, at least 0: a clock set back must not make a negative duration."""
+    if start is None or end is None:
+        return None
+    return max(0.0, (end - start).total_seconds())

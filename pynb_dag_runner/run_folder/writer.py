@@ -1,0 +1,150 @@
+"""Writing a run folder: each JSON file whole or not at all, events appended line by line.
+
+One writer per file: the driver owns ``run.json``, ``events.jsonl`` and ``task.json`` (:class:`RunWriter`), the worker
+owns its attempt folder (:class:`AttemptWriter`).
+"""
+
+import contextlib
+import errno
+import os
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+
+import pydantic_core
+
+from pynb_dag_runner.errors import OutputDirectoryError
+from pynb_dag_runner.events import Event
+from pynb_dag_runner.run_folder import paths
+from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
+from pynb_dag_runner.run_folder.records import AttemptRecord, RunRecord, TaskRecord
+
+_ID_TRIES = 100
+"""A run id has 65,536 endings per second; that many collisions in a row mean something else is wrong."""
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace ``path`` by a file with ``data``: a reader sees the old content or the new, never a part.
+
+    Args:
+        durable: also survive a power cut; costs an fsync of the file and of its directory.
+
+    Raises:
+        OSError: as the system says; the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    if durable:
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def make_run_folder(output_dir: Path, pipeline: str, now: datetime) -> tuple[Path, str]:
+    """Make a new, empty run folder.
+
+    Creating the directory is also the lock for the run id: two runs can't get the same one.
+
+    Returns:
+        The folder and the run id.
+
+    Raises:
+        OutputDirectoryError: it can't be made or written, with the system's reason.
+    """
+    try:
+        paths.run_folder(output_dir, pipeline, "").mkdir(parents=True, exist_ok=True)
+        for _ in range(_ID_TRIES):
+            run_id = paths.new_run_id(now)
+            folder = paths.run_folder(output_dir, pipeline, run_id)
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            (folder / paths.TASKS).mkdir()
+            return folder, run_id
+        raise OSError(errno.EEXIST, "no free run id", str(output_dir))
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise OutputDirectoryError(f"can't make a run folder in {output_dir}: {reason}") from error
+
+
+class RunWriter:
+    """Writes the driver's files of one run. Close it when the run has ended.
+
+    Args:
+        folder: an empty run folder from :func:`make_run_folder`.
+        record: first content of ``run.json``.
+    """
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        self.folder = folder
+        self._record = record
+        write_atomically(folder / paths.RUN, record.to_json(), durable=True)
+        self._events = open(folder / paths.EVENTS, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+
+    def event(self, event: Event) -> None:
+        """Append one event; the line is with the operating system when this returns."""
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        line = pydantic_core.to_json({"event": EVENT_NAMES[type(event)], **values}, inf_nan_mode="strings")
+        self._events.write(line + b"\n")
+
+    def task(self, record: TaskRecord) -> None:
+        """Write ``task.json`` of a task that has its final status."""
+        folder = paths.task_folder(self.folder, record.name)
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / paths.TASK, record.to_json())
+
+    def end(self, record: RunRecord) -> None:
+        """Write the last ``run.json``."""
+        self._record = record
+        write_atomically(self.folder / paths.RUN, record.to_json(), durable=True)
+
+    def touch(self) -> None:
+        """Show readers on other hosts that the driver is alive: set the time of ``events.jsonl``."""
+        os.utime(self.folder / paths.EVENTS)
+
+    def close(self) -> None:
+        """Release the files."""
+        self._events.close()
+
+
+class AttemptWriter:
+    """Writes one attempt's folder; lives in the worker.
+
+    Args:
+        folder: the attempt's folder; made here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def record(self, record: AttemptRecord) -> None:
+        """Write ``attempt.json``, at the start and again at the end."""
+        write_atomically(self.folder / paths.ATTEMPT, record.to_json())
+
+    def notebook(self, content: bytes) -> None:
+        """Write ``notebook.ipynb`` as evaluated so far."""
+        write_atomically(self.folder / paths.NOTEBOOK, content)
+
+    def html(self, content: bytes) -> None:
+        """Write ``notebook.html``."""
+        write_atomically(self.folder / paths.NOTEBOOK_HTML, content)
+
+    def return_value(self, pickled: bytes) -> None:
+        """Keep a return value that JSON can't hold."""
+        path = self.folder / paths.RETURN_PICKLE
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, pickled)

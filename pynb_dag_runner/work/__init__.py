@@ -1,0 +1,1 @@
+"""One attempt, inside a worker; knows neither Ray nor the plan."""

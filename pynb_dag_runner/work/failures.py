@@ -1,0 +1,58 @@
+"""Exceptions of a task as text."""
+
+import re
+import traceback
+
+from pynb_dag_runner.outcome import Failure
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 100_000
+
+
+class AttemptTimedOut(BaseException):
+    """Raised in the task at its timeout; not an ``Exception``, so that the task's own handlers let it pass."""
+
+
+def plain(text: str) -> str:
+    """``text`` without terminal colours."""
+    return _ANSI.sub("", text)
+
+
+def failure(kind: str, message: str, trace: str = "") -> Failure:
+    """A failure with colours removed and lengths bounded; the ends of a long text tell most, so its middle goes."""
+    return Failure(
+        kind=kind,
+        message=_shortened(plain(message), MAX_MESSAGE_CHARACTERS),
+        traceback=_shortened(plain(trace), MAX_TRACEBACK_CHARACTERS),
+    )
+
+
+def failure_of(error: BaseException, *, skip_frames: int = 0) -> Failure:
+    """The failure that an exception stands for.
+
+    Args:
+        skip_frames: outermost frames that belong to the runner, not to the task.
+    """
+    trace = error.__traceback__
+    for _ in range(skip_frames):
+        trace = trace.tb_next if trace is not None else None
+    try:
+        message = str(error)
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception as broken:  # a user's __str__ or __repr__ may raise anything
+        message = f"(its text can't be had: {type(broken).__name__})"
+        text = "".join(traceback.format_tb(trace)) + type(error).__name__
+    return failure(type(error).__name__, message, text)
+
+
+def timeout_failure(timeout_s: float, where: str = "") -> Failure:
+    """The failure of an attempt that was ended at its timeout."""
+    return failure("Timeout", f"timed out {where}{' ' if where else ''}after {timeout_s:g} s")
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,127 @@
+"""Calling a Python function as a task: its output goes to the log, its timeout interrupts it."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pynb_dag_runner.work.failures import AttemptTimedOut
+
+_REPEAT_S = 0.25
+"""A task that swallows the interruption is interrupted again; the driver ends its process soon after."""
+
+
+def call(function: Callable[..., Any], arguments: Mapping[str, Any], timeout_s: float | None) -> Any:
+    """Call ``function`` with keyword arguments.
+
+    Raises:
+        AttemptTimedOut: it was still running after ``timeout_s`` seconds.
+        BaseException: whatever the function raises.
+    """
+    with _alarm(timeout_s):
+        return function(**arguments)
+
+
+@contextlib.contextmanager
+def _alarm(timeout_s: float | None) -> Iterator[None]:
+    """Raise AttemptTimedOut in this thread after ``timeout_s``: a real signal also wakes a sleeping call.
+
+    Only a main thread can have it; elsewhere the driver's own clock has to do.
+    """
+    if timeout_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_alarm(_number: int, _frame: object) -> None:
+        raise AttemptTimedOut
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s, _REPEAT_S)
+    try:
+        yield
+    finally:
+        # An alarm that strikes in here must not pass for the task's own.
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def logged(path: Path, *, terminal: bool) -> Iterator[None]:
+    """Write standard output and error to the file ``path``; a file that stays empty is removed.
+
+    Args:
+        terminal: keep showing them as well, and leave the process's own descriptors alone, so that a debugger works.
+            Then only what Python code prints is logged; otherwise also what C code and child processes write.
+    """
+    with open(path, "ab", buffering=0) as log:
+        if terminal:
+            text = io.TextIOWrapper(_Unclosable(log), encoding="utf-8", errors="replace", write_through=True)
+            with contextlib.redirect_stdout(_Tee(sys.stdout, text)), contextlib.redirect_stderr(_Tee(sys.stderr, text)):
+                yield
+        else:
+            with _descriptors_to(log.fileno()):
+                yield
+        empty = log.tell() == 0 and os.fstat(log.fileno()).st_size == 0
+    if empty:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _descriptors_to(target: int) -> Iterator[None]:
+    _flush()
+    saved = [(number, os.dup(number)) for number in (1, 2)]
+    try:
+        for number, _ in saved:
+            os.dup2(target, number)
+        yield
+    finally:
+        _flush()
+        for number, copy in saved:
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, OSError):  # closed by the task, or nobody reads it any more
+            stream.flush()
+
+
+class _Unclosable(io.RawIOBase):
+    """Lets a text layer be dropped without closing the file below it."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int | None:
+        return self._raw.write(data)
+
+
+class _Tee(io.TextIOBase):
+    """Writes to a terminal and to a log."""
+
+    def __init__(self, terminal: TextIO, log: TextIO) -> None:
+        self._terminal = terminal
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        return self._terminal.write(text)
+
+    def flush(self) -> None:
+        self._terminal.flush()
+
+    def isatty(self) -> bool:
+        return self._terminal.isatty()
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()

@@ -1,0 +1,122 @@
+"""One running kernel: started over ipc sockets in a directory of its own, ended with everything that it started."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jupyter_client.manager import AsyncKernelManager
+
+from pynb_dag_runner.work import processes
+from pynb_dag_runner.work.kernels.specs import KernelSpecs
+
+START_BOUND_S = 120.0
+"""jupyter_client's 60 s are too few on a loaded machine (papermill issue 776)."""
+
+SHUTDOWN_BOUND_S = 2.0
+"""What a kernel gets to run its exit handlers before it is killed."""
+
+
+LAST_WORDS_BYTES = 64 * 1024
+
+
+class Kernel:
+    """A kernel process and the client that talks to it.
+
+    The sockets are files in a private directory: no ports that another process could take first (papermill issue 511),
+    and nothing in the user's runtime directory.
+
+    Args:
+        name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.specs.choose` gives it.
+        marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
+    """
+
+    def __init__(self, name: str, *, cwd: Path, environment: dict[str, str], log: BinaryIO, marker: str) -> None:
+        self.name = name
+        self._cwd = cwd
+        self._environment = environment
+        self._log = log
+        self._marker = marker
+        # Below /tmp whatever TMPDIR says: an ipc socket's path must stay under 107 bytes.
+        self._directory = Path(tempfile.mkdtemp(prefix="pdr-kernel-", dir="/tmp"))
+        # ipykernel sends what is written to its descriptors to the notebook and repeats it there; so it is kept apart,
+        # and only what a kernel says when it dies is of interest.
+        self._output = self._directory / "output"
+        self.manager: Any = AsyncKernelManager(
+            kernel_name=name,
+            kernel_spec_manager=KernelSpecs(),
+            transport="ipc",
+            ip=str(self._directory / "k"),
+            connection_file=str(self._directory / "kernel.json"),
+            shutdown_wait_time=SHUTDOWN_BOUND_S,
+        )
+        self.client: Any = None
+        self._usage = processes.Usage()
+
+    @property
+    def usage(self) -> processes.Usage:
+        """What the kernel has used, or had used when it was killed."""
+        pid = getattr(self.manager.provisioner, "pid", None)
+        if pid is not None:
+            now = processes.usage_of(pid)
+            self._usage = now if now.cpu_time_s is not None else self._usage
+        return self._usage
+
+    async def start(self) -> None:
+        """Start the process and wait until it answers.
+
+        Raises:
+            RuntimeError: it died or did not answer in time.
+        """
+        with open(self._output, "ab") as output:
+            await self.manager.start_kernel(cwd=str(self._cwd), env=self._environment, stdout=output, stderr=output)
+        self.client = self.manager.client()
+        self.client.start_channels(hb=False)
+        await self.client.wait_for_ready(timeout=START_BOUND_S)
+
+    async def exit_code(self) -> int | None:
+        """Exit code of a kernel that died, negative for a signal; None if it still runs or is unknown.
+
+        The end of what it wrote to its own output goes to the log.
+        """
+        provisioner = self.manager.provisioner
+        process = getattr(provisioner, "process", None)
+        if process is None:
+            return None
+        for _ in range(20):
+            if process.poll() is not None:
+                self._log.write(self._last_words())
+                return int(process.returncode)
+            await asyncio.sleep(0.05)
+        return None
+
+    def _last_words(self) -> bytes:
+        with open(self._output, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS_BYTES))
+            return file.read()
+
+    async def interrupt(self) -> None:
+        """Ask the running cell to stop."""
+        await self.manager.interrupt_kernel()
+
+    def kill(self) -> None:
+        """End the kernel and everything that it started, at once."""
+        self._usage = self.usage
+        processes.end_processes(self._marker)
+
+    async def close(self) -> None:
+        """Shut the kernel down in order if it lets us, kill what is left, remove its files."""
+        try:
+            if self.client is not None:
+                self.client.stop_channels()
+            if self.manager.has_kernel:
+                await asyncio.wait_for(self.manager.shutdown_kernel(), 2 * SHUTDOWN_BOUND_S)
+        except (TimeoutError, RuntimeError, OSError) as error:
+            self._log.write(f"[pynb-dag-runner] the kernel did not shut down in order: {error}\n".encode())
+        finally:
+            self.kill()
+            if self.manager.context is not None and not self.manager.context.closed:
+                self.manager.context.destroy(linger=0)
+            shutil.rmtree(self._directory, ignore_errors=True)

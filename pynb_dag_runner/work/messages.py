@@ -1,0 +1,93 @@
+"""What goes to a worker and what comes back: frozen and picklable."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.outcome import Failure, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class InputSlot:
+    """Stands in a parameter for the value of the job's input number ``index``."""
+
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookWork:
+    """A notebook to evaluate.
+
+    Attributes:
+        content: the notebook as JSON, format 4, so that a worker needs no access to its file.
+        path: where it came from, for people.
+        cwd: absolute working directory of the kernel.
+        kernel: kernelspec to use; None: the interpreter of the worker.
+    """
+
+    content: str
+    path: Path
+    cwd: Path
+    kernel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionWork:
+    """A function to call with the parameters as keyword arguments."""
+
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptSpec:
+    """All that a worker must know to make one attempt.
+
+    Attributes:
+        folder: absolute path of the attempt's folder.
+        queued: when nothing but a free slot was missing any more, UTC.
+        parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
+        timeout_s: seconds from the start until the attempt is ended; None: no limit.
+        terminal: this process has the user's terminal: show there what the task prints, beside logging it.
+    """
+
+    run_id: str
+    task: str
+    number: int
+    folder: Path
+    work: NotebookWork | FunctionWork
+    queued: datetime
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float | None = None
+    terminal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptBegan:
+    """The attempt's clock starts."""
+
+    time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFinished:
+    """The task's own work is over and its files are written; downstream tasks may start.
+
+    ``outputs`` are the values that JSON holds; anything else a function returned was kept in the executor's store.
+    """
+
+    time: datetime
+    outcome: Outcome
+    failure: Failure | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """Something to tell the user that changes no outcome."""
+
+    message: str
+
+
+Message = AttemptBegan | AttemptFinished | Remark

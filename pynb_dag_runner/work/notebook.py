@@ -1,0 +1,130 @@
+"""Evaluating a notebook as a task, from its source to the saved result."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import nbformat
+import papermill
+
+from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.run_folder.writer import AttemptWriter
+from pynb_dag_runner.work import notebook_engine
+from pynb_dag_runner.work.kernels import specs
+from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.messages import NotebookWork
+from pynb_dag_runner.work.notebook_engine import NotebookSession, NotebookStopped
+from pynb_dag_runner.work.processes import Usage
+
+logging.getLogger("papermill").setLevel(logging.ERROR)
+"""It narrates each step, and warns of parameters that the notebook does not name; the run folder tells all that."""
+
+
+class Evaluation:
+    """One notebook being evaluated. Close it when its kernel is no longer needed.
+
+    Args:
+        marker: ``NAME=value``, unique to this attempt and part of ``environment``.
+        log: takes what cells and kernel print.
+        timeout_s: limit from now on.
+    """
+
+    def __init__(
+        self,
+        work: NotebookWork,
+        parameters: Mapping[str, Any],
+        *,
+        writer: AttemptWriter,
+        environment: Mapping[str, str],
+        marker: str,
+        log: BinaryIO,
+        timeout_s: float | None,
+    ) -> None:
+        self._parameters = dict(parameters)
+        self._writer = writer
+        self.notebook = nbformat.reads(work.content, as_version=4)
+        self.kernel_name = specs.choose(work.kernel, self.notebook.metadata)
+        _prepare(self.notebook, self.kernel_name)
+        self.cells = 0
+        self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
+        kernel_environment = {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
+        self._kernel = Kernel(
+            self.kernel_name, cwd=work.cwd, environment=kernel_environment, log=log, marker=marker
+        )
+        self.session = NotebookSession(self._kernel, save=self._save, log=log, timeout_s=timeout_s)
+
+    def run(self) -> None:
+        """Evaluate; ``session`` then says how it ended."""
+        with contextlib.suppress(NotebookStopped):
+            papermill.execute_notebook(
+                self.notebook,
+                None,
+                parameters=self._parameters,
+                engine_name=notebook_engine.ENGINE,
+                kernel_name=self.kernel_name,
+                language=specs.language_of(self.kernel_name),
+                progress_bar=False,
+                session=_Announced(self.session, self.adopt),
+                runner=self._runner,
+            )
+
+    @property
+    def usage(self) -> Usage:
+        """What the kernel used, while it lives or before it was ended."""
+        return self._kernel.usage
+
+    def kill(self) -> None:
+        """End the kernel at once and save what there is."""
+        self._kernel.kill()
+        self._save(self.notebook)
+
+    def close(self) -> None:
+        """End the kernel in order."""
+        try:
+            self._runner.run(self._kernel.close())
+        finally:
+            self._runner.close()
+
+    def _save(self, notebook: Any) -> None:
+        self._writer.notebook(notebook_engine.to_bytes(notebook))
+
+    def adopt(self, notebook: Any) -> None:
+        """papermill works on a copy of the notebook with the parameters in it; from here on that one counts."""
+        notebook.metadata.papermill["parameters"] = recorded(self._parameters)
+        self.notebook = notebook
+        self.cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
+
+
+class _Announced:
+    """The session as the engine gets it: announces which notebook is evaluated before it is."""
+
+    def __init__(self, session: NotebookSession, announce: Callable[[Any], None]) -> None:
+        self._session = session
+        self._announce = announce
+
+    @property
+    def outcome(self) -> Outcome:
+        return self._session.outcome
+
+    async def execute(self, notebook: Any) -> None:
+        self._announce(notebook)
+        await self._session.execute(notebook)
+
+
+def _prepare(notebook: Any, kernel_name: str) -> None:
+    """Drop what an earlier execution left, name the kernel."""
+    spec = specs.KernelSpecs().get_kernel_spec(kernel_name)
+    notebook.metadata["kernelspec"] = {
+        "name": kernel_name,
+        "display_name": spec.display_name,
+        "language": spec.language,
+    }
+    notebook.metadata["papermill"] = {}
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None

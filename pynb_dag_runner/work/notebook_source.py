@@ -1,0 +1,104 @@
+"""Notebook files in every text format that Jupytext reads, and .ipynb. Read only: nothing is ever written back."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from jupytext.formats import NOTEBOOK_EXTENSIONS
+
+SUFFIXES = tuple(NOTEBOOK_EXTENSIONS)
+"""Endings of files that can be notebooks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notebook:
+    """A notebook as read.
+
+    Attributes:
+        content: JSON of notebook format 4.
+        metadata: the notebook's own.
+        parameters: names assigned in the cell tagged ``parameters`` with their default's source text; None if there is
+            no such cell or it is no Python.
+    """
+
+    path: Path
+    content: str
+    metadata: Mapping[str, Any]
+    parameters: Mapping[str, str] | None
+
+
+class UnreadableNotebook(Exception):
+    """A file is no notebook; the message is one sentence without the file's name."""
+
+
+def read_notebook(path: Path) -> Notebook:
+    """Read a notebook file; one that did not change since is not parsed again.
+
+    Raises:
+        UnreadableNotebook: the file is missing, no text, or no notebook.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return _read(path, 0, 0)
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path, _modified: int, _size: int) -> Notebook:
+    if path.suffix not in SUFFIXES:
+        raise UnreadableNotebook(f"its ending {path.suffix!r} is none of a notebook: expected {_listed_suffixes()}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UnreadableNotebook("there is no such file") from None
+    except IsADirectoryError:
+        raise UnreadableNotebook("it is a directory") from None
+    except OSError as error:
+        raise UnreadableNotebook(f"it can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UnreadableNotebook(f"it is no text in UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        notebook = jupytext.reads(text, fmt={"extension": path.suffix})
+        notebook = nbformat.convert(notebook, 4)
+        nbformat.validate(notebook, relax_add_props=True)
+    except Exception as error:  # the parsers of a dozen formats raise whatever they like
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UnreadableNotebook(f"it can't be parsed as a notebook: {type(error).__name__}: {reason}") from error
+    return Notebook(
+        path=path,
+        content=nbformat.v4.writes(notebook),
+        metadata=notebook.metadata,
+        parameters=_parameters(notebook),
+    )
+
+
+def _parameters(notebook: Any) -> dict[str, str] | None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
+            try:
+                body = ast.parse(cell.source).body
+            except SyntaxError:
+                return None
+            return dict(_assignments(body))
+    return None
+
+
+def _assignments(body: list[ast.stmt]) -> list[tuple[str, str]]:
+    found = []
+    for statement in body:
+        if isinstance(statement, ast.Assign):
+            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+            found += [(name, ast.unparse(statement.value)) for name in names]
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            found.append((statement.target.id, ast.unparse(statement.value) if statement.value else ""))
+    return found
+
+
+def _listed_suffixes() -> str:
+    return ", ".join(SUFFIXES[:8]) + " or another of Jupytext's"
