@@ -1,0 +1,64 @@
+# The same words for people and for CI: venv, demo, test, check, format, ui, ui-dev, clean.
+# Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
+
+# Neither Ray nor MLflow calls home from a build.
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
+
+.PHONY: venv demo test check format ui ui-dev clean
+
+venv: $(VENV)/run.stamp
+
+$(BIN)/python:
+	@.ci/make-venv "$(PYTHON)" "$(VENV)"
+
+# What it takes to run the examples and to browse them in MLflow.
+$(VENV)/run.stamp: setup.cfg setup.py | $(BIN)/python
+	@echo "Installing into $(VENV)" >&2
+	@.ci/install "$(VENV)" mlflow,examples
+	@touch $@
+
+# The same and what developers need; with it, the smaller set is there too.
+$(VENV)/dev.stamp: setup.cfg setup.py | $(BIN)/python
+	@echo "Installing into $(VENV), with what tests and checks need" >&2
+	@.ci/install "$(VENV)" mlflow,examples,dev
+	@touch $(VENV)/run.stamp $@
+
+demo:
+	@.ci/demo
+
+test: $(VENV)/dev.stamp
+	@.ci/need-chromium
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+ui: $(VENV)/run.stamp
+	@$(BIN)/pynb-dag-runner ui
+
+ui-dev: $(VENV)/dev.stamp
+	@.ci/need-chromium
+	@$(BIN)/python ui-dev/start.py
+
+clean: # the environment and the tools' caches; run folders and the MLflow store stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
