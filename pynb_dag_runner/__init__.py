@@ -1,4 +1,4 @@
-"""Run pipelines of Jupyter notebooks and Python functions in parallel, and keep everything that happened as plain files.
+"""Run pipelines of Jupyter notebooks and Python functions in parallel; keep all that happened as plain files.
 
 Names are loaded when they are first used: importing the package loads neither Ray, nor Jupyter, nor MLflow.
 """

@@ -80,9 +80,7 @@ class LiveAttempt:
         """Key of the attempt's job."""
         return f"{self.task.name}#{self.number}"
 
-    def spec(
-        self, run_id: str, folder: Path, values: Values, terminal: bool
-    ) -> tuple[AttemptSpec, tuple[Handle, ...]]:
+    def spec(self, run_id: str, folder: Path, values: Values, terminal: bool) -> tuple[AttemptSpec, tuple[Handle, ...]]:
         """What the worker is to do, and the handles of the values that it needs.
 
         Raises:

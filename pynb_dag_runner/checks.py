@@ -64,7 +64,7 @@ def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) ->
 def _function_problems(
     source: FunctionSource, parameters: Mapping[str, Any], pickled: dict[int, str | None]
 ) -> list[str]:
-    function = source.function
+    function: Any = source.function
     if not callable(function):
         return [f"{function!r} can't be called; p.function takes a function"]
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
@@ -96,8 +96,6 @@ def _argument_problems(function: Callable[..., Any], name: str, parameters: Mapp
 def _pickling_problem(value: Any) -> str | None:
     try:
         cloudpickle.dumps(value)
-    except Exception as error:  # a user's __reduce__ may raise anything
+    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return f"{type(error).__name__}: {error}"
     return None
-
-

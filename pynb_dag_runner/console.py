@@ -5,19 +5,17 @@ plain lines with a time stamp. All of it goes to one stream, stderr; when that i
 silence.
 """
 
-import io
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO, cast
+from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -27,6 +25,7 @@ from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded
 from pynb_dag_runner.outcome import Failure, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import TaskRun, seconds_between
+from pynb_dag_runner.terminal import LastingStream, LiveView, SerialConsole
 
 MAX_RUNNING_LINES = 10
 """More running tasks than that are counted, not listed: a cluster may run a thousand."""
@@ -88,52 +87,6 @@ def shown_path(path: Path, cwd: Path) -> str:
     return printable(str(path.relative_to(cwd) if path.is_relative_to(cwd) else path))
 
 
-class LastingStream(io.TextIOBase):
-    """Writes to another text stream until that fails, then nowhere: who watches a run must not be able to end it.
-
-    Args:
-        stream: None for a process that was started with a closed stderr.
-    """
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # typeshed has a plain attribute where the class has a property
-        """As of the stream below."""
-        return getattr(self._stream, "encoding", None) or "ascii"
-
-    def write(self, text: str) -> int:
-        """Write, or be silent from now on."""
-        self._try(lambda stream: stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, or be silent from now on."""
-        self._try(lambda stream: stream.flush())
-
-    def isatty(self) -> bool:
-        """Whether a terminal is below."""
-        try:
-            return self._stream is not None and self._stream.isatty()
-        except ValueError:
-            return False
-
-    def fileno(self) -> int:
-        """As of the stream below; rich asks it for the terminal's size."""
-        if self._stream is None:
-            raise io.UnsupportedOperation("there is no stream below")
-        return self._stream.fileno()
-
-    def _try(self, action: Callable[[TextIO], object]) -> None:
-        if self._stream is None:
-            return
-        try:
-            action(self._stream)
-        except (OSError, ValueError):  # the reader went away, the terminal was closed, or the stream was
-            self._stream = None
-
-
 @dataclass(slots=True)
 class _Running:
     """A running attempt; ``since`` in seconds of the console's clock."""
@@ -156,7 +109,7 @@ class RunConsole:
         self, stream: TextIO | None, *, max_attempts: Mapping[str, int], live: bool = False, silent: bool = False
     ) -> None:
         self._lasting = LastingStream(stream)
-        self.console = Console(file=cast(TextIO, self._lasting), highlight=False, soft_wrap=not self._lasting.isatty())
+        self.console = SerialConsole(self._lasting)
         self._max_attempts = max_attempts
         self._silent = silent
         self._unicode = self._lasting.encoding.lower().startswith("utf")
@@ -170,10 +123,8 @@ class RunConsole:
         self._first_start: dict[str, datetime] = {}
         self._last_attempt: dict[str, AttemptEnded] = {}
         self._run_times: list[datetime] = []
-        self._live: Live | None = None
-        if live and not silent and not self.console.is_dumb_terminal:
-            # Redirected so that what libraries print appears above the view instead of through it.
-            self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
+        drawn = live and not silent and not self.console.is_dumb_terminal
+        self._live = LiveView(self.console, self._view) if drawn else None
 
     @property
     def duration_s(self) -> float | None:
@@ -275,7 +226,7 @@ class RunConsole:
         return min(_NAME_WIDTH, max((Text(printable(name)).cell_len for name in self._max_attempts), default=1))
 
     def _view(self) -> RenderableType:
-        """What stands at the bottom of the terminal now. Called from rich's thread."""
+        """What stands at the bottom of the terminal now. Called from the redrawing thread, too."""
         with self._lock:
             running, retrying, settled = dict(self._running), len(self._retrying), Counter(self._settled)
         now = self.console.get_time()

@@ -43,23 +43,28 @@ class Options:
     def problems(self) -> list[str]:
         """What is wrong with the values, one phrase each; empty when all is well."""
         found = []
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+        if not _is_number(self.retries, whole=True):
             found.append(f"retries must be a whole number from 0, got {self.retries!r}")
-        for name, value, minimum in (
-            ("retry_delay_s", self.retry_delay_s, "from 0"),
-            ("num_cpus", self.num_cpus, "from 0"),
-            ("num_gpus", self.num_gpus, "from 0"),
-            ("timeout_s", self.timeout_s, "above 0"),
-            ("memory", self.memory, "above 0"),
-            *((f"resources[{key!r}]", value, "from 0") for key, value in self.resources.items()),
-        ):
-            if value is None and name in ("timeout_s", "memory"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                found.append(f"{name} must be a number {minimum}, got {value!r}")
-            elif value == 0 and minimum == "above 0":
-                found.append(f"{name} must be a number {minimum}, got {value!r}")
+        amounts: list[tuple[str, object]] = [
+            ("retry_delay_s", self.retry_delay_s),
+            ("num_cpus", self.num_cpus),
+            ("num_gpus", self.num_gpus),
+            *((f"resources[{name!r}]", amount) for name, amount in self.resources.items()),
+        ]
+        found += [f"{name} must be a number from 0, got {value!r}" for name, value in amounts if not _is_number(value)]
+        limits: list[tuple[str, object]] = [("timeout_s", self.timeout_s), ("memory", self.memory)]
+        found += [
+            f"{name} must be a number above 0 or None, got {value!r}"
+            for name, value in limits
+            if value is not None and not (_is_number(value) and value)
+        ]
         return found
+
+
+def _is_number(value: object, *, whole: bool = False) -> bool:
+    """Whether ``value`` is a finite number from 0; callers may have passed anything."""
+    kinds = int if whole else int | float
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +162,7 @@ def references_in(value: Any) -> Iterator[OutputReference]:
 
 
 def replace_references(value: Any, resolve: Callable[[OutputReference], Any]) -> Any:
-    """A copy of ``value`` with each output reference replaced by ``resolve(reference)``; values without any are kept."""
+    """A copy of ``value`` with each output reference replaced by ``resolve(reference)``."""
     if isinstance(value, OutputReference):
         return resolve(value)
     if next(references_in(value), None) is None:

@@ -3,8 +3,8 @@
 Standard library only: user code inside a kernel loads this through ``tracking``.
 
 Lossless are None, bool, int, float, str, lists of such and dicts of such with str keys, of exactly these types: a tuple
-would come back as a list and an IntEnum as an int. JSON has no NaN and no infinities (RFC 8259, section 6), so an output
-holds them as ``{"$float": "NaN"}``, ``{"$float": "Infinity"}`` or ``{"$float": "-Infinity"}``.
+would come back as a list and an IntEnum as an int. JSON has no NaN and no infinities (RFC 8259, section 6), so an
+output holds them as ``{"$float": "NaN"}``, ``{"$float": "Infinity"}`` or ``{"$float": "-Infinity"}``.
 """
 
 import math
@@ -83,6 +83,6 @@ def _short(value: Any, limit: int = 60) -> str:
     """``repr(value)``, cut; a ``repr`` that raises must not hide what we are about to report."""
     try:
         text = repr(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
         text = f"<its repr raises {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

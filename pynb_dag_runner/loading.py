@@ -85,7 +85,7 @@ def _check_is_file(path: Path, shown: str) -> None:
     if not path.parent.is_dir():
         raise LoadingError(f"there is no file {shown!r}: there is no directory {str(Path(shown).parent)!r}")
     names = _names_in(path.parent)
-    nearest = difflib.get_close_matches(path.name, names, n=3)
+    nearest = difflib.get_close_matches(path.name, names, n=1)
     if not nearest and path.suffix == "":
         nearest = [name for name in names if Path(name).stem == path.name and name != path.name][:3]
     raise LoadingError(f"there is no file {shown!r}{_listed('; did you mean', nearest, end='?')}")

@@ -1,4 +1,4 @@
-"""Typed parameters of a pipeline: what its signature says, conversion of given values, and what a notebook can receive."""
+"""Typed parameters of a pipeline: its signature, conversion of given values, and what a notebook can receive."""
 
 import inspect
 import json
@@ -17,6 +17,7 @@ from pynb_dag_runner.dag import unknown_name
 from pynb_dag_runner.errors import ParameterError
 from pynb_dag_runner.json_values import json_problem
 
+_RECEIVABLE = "a notebook can receive None, bool, int, float, str, lists and dicts of these, and a Path alone"
 _MISSING = inspect.Parameter.empty
 
 
@@ -147,7 +148,7 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def guess(text: str) -> Any:
-    """The value that a text most likely means where no type is known: JSON, or Python's True, False, None, or itself."""
+    """The value that a text means where no type is known: JSON, or Python's True, False, None, or the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -182,15 +183,13 @@ def notebook_problems(parameters: Mapping[str, Any]) -> list[str]:
     """
     problems = []
     for name, value in parameters.items():
-        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        if not str(name).isidentifier() or keyword.iskeyword(name):
             problems.append(f"{name!r} can't be a parameter of a notebook: it is no variable name")
         elif not isinstance(value, Path) and (problem := json_problem(value, f"parameter {name!r}")):
-            problems.append(
-                f"{problem}; a notebook can receive None, bool, int, float, str, lists and dicts of these, and a Path alone"
-            )
+            problems.append(f"{problem}; {_RECEIVABLE}")
     return problems
 
 
 def recorded(value: Any) -> Any:
-    """The form in which a parameter is written to the run folder: JSON to be read by people, ``repr`` where nothing else fits."""
+    """How a parameter is written to the run folder: JSON to be read by people, ``repr`` where nothing else fits."""
     return pydantic_core.from_json(pydantic_core.to_json(value, inf_nan_mode="strings", fallback=repr))

@@ -138,7 +138,8 @@ class Pipeline:
         options: Options,
     ) -> Task:
         names = []
-        for needed in [after] if isinstance(after, Task | str) else after:
+        all_needed: Iterable[object] = [after] if isinstance(after, Task | str) else after
+        for needed in all_needed:
             if isinstance(needed, Task) and needed.owner is not self:
                 self._problems.append(f"task {name!r} is after task {needed.name!r} of another pipeline")
             elif isinstance(needed, Task | str):
@@ -258,9 +259,7 @@ class PipelineDefinition:
             ParameterError: a parameter is unknown, missing or of the wrong type.
             PipelineError: the function raised.
         """
-        values = convert(
-            self.specs, parameters or {}, given_relative_to=Path.cwd(), defaults_relative_to=self.base_dir
-        )
+        values = convert(self.specs, parameters or {}, given_relative_to=Path.cwd(), defaults_relative_to=self.base_dir)
         built = Pipeline(self.name, description=self.description, parameters=values, base_dir=self.base_dir)
         try:
             self.function(built, **values)
@@ -363,4 +362,3 @@ def _where_raised(error: Exception, function: Callable[..., Any]) -> str:
             line = f" at {file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return f"the function {function.__name__}() raised {type(error).__name__}: {error}{line}"
-

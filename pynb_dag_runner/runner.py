@@ -1,4 +1,4 @@
-"""Where plan, executor, work and run folder meet: one short loop that turns decisions into jobs and events into decisions."""
+"""Where plan, executor, work and run folder meet: a loop that turns decisions into jobs and events into decisions."""
 
 import contextlib
 import os
@@ -131,8 +131,7 @@ class _Run:
         self._clock = clock
         self._interrupts = interrupts
         rules = {
-            task.name: RetryRule(retries=task.options.retries, delay_s=task.options.retry_delay_s)
-            for task in dag.tasks
+            task.name: RetryRule(retries=task.options.retries, delay_s=task.options.retry_delay_s) for task in dag.tasks
         }
         self._plan = Plan(dag.upstream, rules, fail_fast=fail_fast)
         self._decisions: deque[Decision] = deque()
@@ -359,7 +358,7 @@ def _report(folder: Path, listeners: Sequence[Listener], clock: Callable[[], dat
     """Draw the report; a run whose report can't be drawn has run all the same."""
     try:
         reports.write_reports(read_run(folder))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the drawing, the run itself is recorded
         message = f"no report was written: {type(error).__name__}: {error}"
         for listener in listeners:
             listener(events.Warned(time=clock(), message=message))

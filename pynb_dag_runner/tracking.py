@@ -152,7 +152,7 @@ def log_dict(dictionary: Mapping[str, Any] | list[Any], artifact_file: str) -> N
 
 
 def log_figure(figure: Any, artifact_file: str, *, save_kwargs: dict[str, Any] | None = None) -> None:
-    """Save a figure: matplotlib's by ``savefig``, plotly's by ``write_html`` or ``write_image``, as the name's ending says.
+    """Save a matplotlib figure (``savefig``) or a plotly figure (``write_html``, ``write_image``) as the ending says.
 
     Args:
         save_kwargs: further arguments of the figure's own saving method.
@@ -244,7 +244,8 @@ def _attempt_dir() -> Path | None:
 
 
 def _show(kind: str, values: Mapping[str, Any]) -> None:
-    print(f"[tracking] {kind}: " + ", ".join(f"{key} = {value!r}" for key, value in values.items()))
+    shown = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+    print(f"[tracking] {kind}: {shown}")  # noqa: T201 - what a user by hand wants to see
 
 
 def _key(key: Any, kind: str) -> str:
@@ -283,10 +284,11 @@ def _tracking(kind: str, values: Mapping[str, Any]) -> Iterator[dict[str, dict[s
         with _thread_lock:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             path = folder / _TRACKING
-            content = json.loads(path.read_bytes()) if path.exists() else {"schema_version": _SCHEMA_VERSION, **empty}
+            content: dict[str, dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else empty
             yield content
+            text = json.dumps({"schema_version": _SCHEMA_VERSION} | content, ensure_ascii=False, indent=1)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8")
             os.replace(temporary, path)
     finally:
         os.close(descriptor)
@@ -296,7 +298,13 @@ def _tracking(kind: str, values: Mapping[str, Any]) -> Iterator[dict[str, dict[s
 def _artifact(artifact_file: str) -> Iterator[Path]:
     """Where to write an artifact; a part appears under its own name only when it is whole."""
     name = PurePosixPath(artifact_file)
-    if not artifact_file or name.is_absolute() or ".." in name.parts or "\0" in artifact_file or name == PurePosixPath():
+    if (
+        not artifact_file
+        or name.is_absolute()
+        or ".." in name.parts
+        or "\0" in artifact_file
+        or name == PurePosixPath()
+    ):
         raise ValueError(f"an artifact's name is a relative path without '..', got {artifact_file!r}")
     folder = _attempt_dir()
     if folder is None:

@@ -99,7 +99,10 @@ JobEvent = JobStarted | JobMessage | JobKept | JobEnded
 
 
 class JobCancelled(BaseException):
-    """Raised inside a running job whose cancellation was asked for; not an ``Exception``, so that user code lets it pass."""
+    """Raised inside a running job whose cancellation was asked for.
+
+    It is no ``Exception``, so that the handlers of user code let it pass.
+    """
 
 
 class Executor(Protocol):

@@ -6,7 +6,7 @@ import socket
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from pynb_dag_runner.executors.base import (
@@ -52,7 +52,7 @@ class InlineExecutor:
         except StopIteration:
             self._current = None
             return [JobEnded(key=job.key)]
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever leaves a job ends it, here as on Ray
             self._current = None
             death = "".join(traceback.format_exception(error))
             return [JobEnded(key=job.key, death=death, cancelled=isinstance(error, KeyboardInterrupt))]
@@ -76,7 +76,7 @@ class InlineExecutor:
         if self._current is not None and self._current[0].key == key:
             job, messages = self._current
             self._current = None
-            if isinstance(messages, Iterator) and hasattr(messages, "close"):
+            if isinstance(messages, Generator):
                 messages.close()
             self._queue.appendleft(job)
 
@@ -93,7 +93,7 @@ class _Anything(dict[str, float]):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in the job, whatever handler the driver has; it runs in the driver's thread."""
+    """Let Ctrl-C raise KeyboardInterrupt in the job, which runs in the driver's thread, whatever handler that has."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -35,6 +36,8 @@ from pynb_dag_runner.executors.base import (
 
 START_BOUND_S = 120.0
 """Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""
+
+ADDRESS_BOUND_S = 10.0
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Values between functions only; Ray spills larger ones to disk. Its default, 30 % of the memory, overflows the 64 MB
@@ -77,6 +80,8 @@ class RayExecutor:
 
     def __init__(self, *, num_cpus: float | None = None, address: str | None = None) -> None:
         self._temporary: str | None = None
+        if address is not None:
+            _check_address(address)
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
@@ -160,11 +165,10 @@ class RayExecutor:
         if ready:
             # The first arrival wakes us; what else is there already comes along without another round.
             ready, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0, fetch_local=False)
-        for generator in ready:
-            events.append(self._next_event(generator))
-        return [event for event in events if event is not None]
+        found = (self._next_event(generator) for generator in ready)
+        return [event for event in found if event is not None]
 
-    def _next_event(self, generator: Any) -> Any:
+    def _next_event(self, generator: Any) -> JobEvent | None:
         job = self._jobs[generator]
         try:
             reference = next(generator)
@@ -174,7 +178,7 @@ class RayExecutor:
             item = self._ray.get(reference)
         except StopIteration:
             return self._end(generator, death=None)
-        except Exception as error:  # every error of Ray's, and of a job that broke its contract, ends the job
+        except Exception as error:  # noqa: BLE001 - every error of Ray's, and of a job that broke its contract, ends the job
             return self._end(generator, death=_death(error))
         if isinstance(item, JobStarted):
             self._processes[job.key] = (item.host, item.pid)
@@ -231,7 +235,7 @@ def usable_cpus() -> int:
     """
     affinity = len(os.sched_getaffinity(0))
     try:
-        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: SIM115 - a kernel file
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, min(affinity, round(int(quota) / int(period))))
     except (OSError, ValueError):
         return affinity
@@ -269,6 +273,26 @@ def _death(error: Exception) -> str:
     return f"Ray reports {kind}: {error}"
 
 
+def _check_address(address: str) -> None:
+    """Refuse an address that nothing answers at: Ray itself would try for minutes, and say so on the terminal.
+
+    Raises:
+        ExecutorError: with what was expected.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise ExecutorError(
+            f"Ray address {address!r}: expected host:port of a cluster's head node, or 'auto' for the one on this machine"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ADDRESS_BOUND_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ExecutorError(f"no Ray cluster answers at {address}: {reason}") from error
+
+
 class _StartThread:
     """Starts Ray apart from the caller, so that a start that hangs can be given up, and lives on until released.
 
@@ -286,7 +310,7 @@ class _StartThread:
     def _run(self) -> None:
         try:
             self._start_ray()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self._failure = error
         self._started.set()
         self._released.wait()
@@ -314,7 +338,8 @@ def _silence_ray() -> None:
     Ray has no setting for it, so this uses two private names; without them the messages are merely printed.
     """
     with contextlib.suppress(AttributeError, ImportError):
-        from ray._private.worker import global_worker
+        from ray._private import worker
 
+        global_worker: Any = worker.global_worker
         global_worker.threads_stopped.set()
         global_worker.gcs_error_subscriber.close()

@@ -147,7 +147,9 @@ class AttemptRecord(Record):
     error: Error | None = None
     host: str
     pid: int
-    cpu_time_s: float | None = Field(default=None, description="user and system time, of a notebook's kernel and children")
+    cpu_time_s: float | None = Field(
+        default=None, description="user and system time, of a notebook's kernel and children"
+    )
     peak_memory_bytes: int | None = Field(default=None, description="largest resident set seen")
     kernel: str | None = Field(default=None, description="kernelspec that a notebook ran in")
     cells: int | None = Field(default=None, description="number of code cells of a notebook")

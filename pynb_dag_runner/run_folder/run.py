@@ -87,7 +87,7 @@ class TaskRun:
     kind: str
     source: str
     upstream: tuple[str, ...] = ()
-    options: OptionsRecord = OptionsRecord()
+    options: OptionsRecord = field(default_factory=OptionsRecord)
     status: TaskStatus = TaskStatus.PENDING
     blocked_by: str | None = None
     start: datetime | None = None

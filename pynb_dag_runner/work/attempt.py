@@ -36,6 +36,10 @@ from pynb_dag_runner.work.messages import (
 )
 
 
+_RUN_FOLDER_ABOVE = 2
+"""``tasks``, the task's folder and the attempt's folder are below the run folder."""
+
+
 @dataclass(kw_only=True)
 class _Result:
     """What came of the task's own work; filled in as it goes."""
@@ -44,7 +48,7 @@ class _Result:
     failure: Failure | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
     kept: Keep | None = None
-    usage: processes.Usage = processes.Usage()
+    usage: processes.Usage = field(default_factory=processes.Usage)
     kernel: str | None = None
     cells: int | None = None
     cells_executed: int | None = None
@@ -63,6 +67,16 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Iterator[object]:
         # papermill and Jupyter take half a second once in a worker's life; no task's clock should pay for that.
         import pynb_dag_runner.work.notebook  # noqa: F401
     start = _now()
+    if not spec.folder.parents[_RUN_FOLDER_ABOVE].is_dir():
+        why = (
+            f"the worker on {socket.gethostname()} does not see the run folder {spec.folder.parents[_RUN_FOLDER_ABOVE]}"
+        )
+        yield AttemptFinished(
+            time=start,
+            outcome=Outcome.FAILED,
+            failure=failure("NoSharedDisk", f"{why}; for now all nodes of a cluster must share the disk it is on"),
+        )
+        return
     writer = AttemptWriter(spec.folder)
     parameters = {name: _fill(value, inputs) for name, value in spec.parameters.items()}
     record = AttemptRecord(
@@ -138,7 +152,11 @@ def _tracked_outputs(folder: Path) -> dict[str, Any]:
 
 
 def _call_function(
-    spec: AttemptSpec, work: FunctionWork, parameters: dict[str, Any], environment: dict[str, str], writer: AttemptWriter
+    spec: AttemptSpec,
+    work: FunctionWork,
+    parameters: dict[str, Any],
+    environment: dict[str, str],
+    writer: AttemptWriter,
 ) -> _Result:
     result = _Result()
     cpu_before = _cpu_time_s()
@@ -158,7 +176,7 @@ def _call_function(
             result.outcome, result.failure = Outcome.FAILED, failure_of(error, skip_frames=2)
         else:
             result.outputs["return"] = None
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a task's failure is a value, whatever it raised
         result.outcome, result.failure = Outcome.FAILED, failure_of(error, skip_frames=2)
     result.usage = processes.Usage(
         cpu_time_s=round(_cpu_time_s() - cpu_before, 4), peak_memory_bytes=processes.peak_memory_bytes(os.getpid())
@@ -173,7 +191,7 @@ def _take_return_value(value: Any, result: _Result, writer: AttemptWriter) -> No
         return
     try:
         writer.return_value(cloudpickle.dumps(value))
-    except Exception as error:  # a user's __reduce__ may raise anything
+    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         why = f"the return value of type {type(value).__name__} can't be handed on: {error}"
         result.outcome, result.failure = Outcome.FAILED, failure("PicklingError", why)
     else:
@@ -208,7 +226,7 @@ def _evaluate_notebook(
         except (JobCancelled, KeyboardInterrupt):
             evaluation.kill()
             result.outcome, result.failure = Outcome.CANCELLED, failure("Cancelled", "the run was cancelled")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a failure is a value; this one is the libraries' or ours
             evaluation.kill()
             result.outcome, result.failure = Outcome.FAILED, failure_of(error)
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
@@ -226,7 +244,7 @@ def _write_html(notebook: Any, spec: AttemptSpec, result: _Result, writer: Attem
 
     try:
         writer.html(to_html(notebook, spec.task, result.outcome, result.failure))
-    except Exception as error:  # odd outputs must not turn a finished attempt into a failed one
+    except Exception as error:  # noqa: BLE001 - odd outputs must not turn a finished attempt into a failed one
         reason = str(error).strip().split("\n")[0][:200]
         yield Remark(message=f"no HTML of attempt {spec.number}: {type(error).__name__}: {reason}")
 

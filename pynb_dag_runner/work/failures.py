@@ -40,7 +40,7 @@ def failure_of(error: BaseException, *, skip_frames: int = 0) -> Failure:
     try:
         message = str(error)
         text = "".join(traceback.format_exception(type(error), error, trace))
-    except Exception as broken:  # a user's __str__ or __repr__ may raise anything
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ or __repr__ may raise anything
         message = f"(its text can't be had: {type(broken).__name__})"
         text = "".join(traceback.format_tb(trace)) + type(error).__name__
     return failure(type(error).__name__, message, text)

@@ -61,8 +61,8 @@ def logged(path: Path, *, terminal: bool) -> Iterator[None]:
     """
     with open(path, "ab", buffering=0) as log:
         if terminal:
-            text = io.TextIOWrapper(_Unclosable(log), encoding="utf-8", errors="replace", write_through=True)
-            with contextlib.redirect_stdout(_Tee(sys.stdout, text)), contextlib.redirect_stderr(_Tee(sys.stderr, text)):
+            out, err = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 yield
         else:
             with _descriptors_to(log.fileno()):
@@ -93,28 +93,15 @@ def _flush() -> None:
             stream.flush()
 
 
-class _Unclosable(io.RawIOBase):
-    """Lets a text layer be dropped without closing the file below it."""
-
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self._raw = raw
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int | None:
-        return self._raw.write(data)
-
-
 class _Tee(io.TextIOBase):
     """Writes to a terminal and to a log."""
 
-    def __init__(self, terminal: TextIO, log: TextIO) -> None:
+    def __init__(self, terminal: TextIO, log: io.RawIOBase) -> None:
         self._terminal = terminal
         self._log = log
 
     def write(self, text: str) -> int:
-        self._log.write(text)
+        self._log.write(text.encode("utf-8", "replace"))
         return self._terminal.write(text)
 
     def flush(self) -> None:

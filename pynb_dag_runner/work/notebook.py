@@ -52,9 +52,7 @@ class Evaluation:
         self.cells = 0
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
         kernel_environment = {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
-        self._kernel = Kernel(
-            self.kernel_name, cwd=work.cwd, environment=kernel_environment, log=log, marker=marker
-        )
+        self._kernel = Kernel(self.kernel_name, cwd=work.cwd, environment=kernel_environment, log=log, marker=marker)
         self.session = NotebookSession(self._kernel, save=self._save, log=log, timeout_s=timeout_s)
 
     def run(self) -> None:

@@ -48,9 +48,7 @@ class NotebookSession:
     After :meth:`execute`, ``outcome`` and ``failure`` say how it ended, ``cells_executed`` how far it came.
     """
 
-    def __init__(
-        self, kernel: Kernel, *, save: Callable[[Any], None], log: BinaryIO, timeout_s: float | None
-    ) -> None:
+    def __init__(self, kernel: Kernel, *, save: Callable[[Any], None], log: BinaryIO, timeout_s: float | None) -> None:
         self.kernel = kernel
         self._save = save
         self._log = log
@@ -87,7 +85,9 @@ class NotebookSession:
         except RuntimeError as error:
             if not self._stopping:
                 exit_code = describe_exit(await self.kernel.exit_code())
-                self._end(Outcome.CRASHED, failure("KernelStartError", f"the kernel did not start ({exit_code}): {error}"))
+                self._end(
+                    Outcome.CRASHED, failure("KernelStartError", f"the kernel did not start ({exit_code}): {error}")
+                )
             return
         client = _LoggingClient(notebook, self.kernel, self._log)
         await client.learn_language()
@@ -144,7 +144,7 @@ class NotebookSession:
             await asyncio.sleep(max(_SAVE_EVERY_S, took / _SAVE_SHARE))
 
 
-class _LoggingClient(NotebookClient):  # type: ignore[misc] # traitlets classes are untyped
+class _LoggingClient(NotebookClient):
     """nbclient's execution of single cells, on a kernel of ours; what cells print also goes to a log."""
 
     def __init__(self, notebook: Any, kernel: Kernel, log: BinaryIO) -> None:
@@ -156,6 +156,7 @@ class _LoggingClient(NotebookClient):  # type: ignore[misc] # traitlets classes 
 
     async def learn_language(self) -> None:
         """Ask the kernel for its language, which viewers need for highlighting."""
+        assert self.kc is not None
         reply = await self.async_wait_for_reply(self.kc.kernel_info())
         if reply is not None and "language_info" in reply["content"]:
             self.nb.metadata["language_info"] = reply["content"]["language_info"]

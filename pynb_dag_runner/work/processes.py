@@ -97,8 +97,7 @@ def end_processes(marker: str) -> int:
 def has_children() -> bool:
     """Whether this process has child processes; costs microseconds, unlike a walk over all processes."""
     try:
-        threads = os.listdir("/proc/self/task")
-        return any(Path(f"/proc/self/task/{thread}/children").read_text().strip() for thread in threads)
+        return any((thread / "children").read_text().strip() for thread in Path("/proc/self/task").iterdir())
     except OSError:
         return bool(psutil.Process().children())
 

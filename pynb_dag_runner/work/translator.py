@@ -9,7 +9,7 @@ from papermill.translators import PythonTranslator
 
 
 class LosslessPythonTranslator(PythonTranslator):  # type: ignore[misc] # papermill is untyped
-    """papermill's own turns whatever it does not know into a string, and lets ``black`` rewrite the cell if installed."""
+    """papermill's own turns what it does not know into a string, and lets ``black`` rewrite the cell if installed."""
 
     @classmethod
     def codify(cls, parameters: Mapping[str, Any], comment: str = "Parameters") -> str:

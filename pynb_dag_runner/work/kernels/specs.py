@@ -10,7 +10,7 @@ OWN = "python3"
 """Name under which the runner's own interpreter is offered, as every Jupyter installation does."""
 
 
-class KernelSpecs(KernelSpecManager):  # type: ignore[misc] # jupyter_client's traitlets classes are untyped
+class KernelSpecs(KernelSpecManager):
     """The installed kernelspecs, where ``python3`` always means the interpreter that runs this code.
 
     An installed ``python3`` may belong to any interpreter (papermill issue 638), and need not be installed at all.
