@@ -247,11 +247,11 @@ def _importing(shown: str, directory: Path) -> Iterator[None]:
     sys.path.insert(0, str(directory))
     try:
         yield
-    except LoadingError:
+    except BaseException as error:
         sys.path[:] = before
-        raise
-    except (Exception, SystemExit) as error:  # whatever user code raises is the user's to mend: no traceback of ours
-        sys.path[:] = before
+        if isinstance(error, LoadingError) or not isinstance(error, Exception | SystemExit):
+            raise
+        # Whatever the user's code raises is the user's to mend: no traceback of ours.
         raise LoadingError(_import_problem(shown, error, directory)) from error
 
 

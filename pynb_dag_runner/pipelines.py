@@ -10,7 +10,7 @@ from typing import Any, overload
 from pynb_dag_runner import checks
 from pynb_dag_runner.console import RunConsole
 from pynb_dag_runner.dag import Dag, FunctionSource, NotebookSource, Options, Task, make_dag
-from pynb_dag_runner.errors import PipelineError
+from pynb_dag_runner.errors import PipelineError, UsageError
 from pynb_dag_runner.executors import ExecutorName, executor_factory
 from pynb_dag_runner.parameters import ParameterSpec, convert, specs_of
 from pynb_dag_runner.runner import Listener, RunResult, run_dag
@@ -257,12 +257,14 @@ class PipelineDefinition:
 
         Raises:
             ParameterError: a parameter is unknown, missing or of the wrong type.
-            PipelineError: the function raised.
+            PipelineError: the function raised something else than a :class:`UsageError`.
         """
         values = convert(self.specs, parameters or {}, given_relative_to=Path.cwd(), defaults_relative_to=self.base_dir)
         built = Pipeline(self.name, description=self.description, parameters=values, base_dir=self.base_dir)
         try:
             self.function(built, **values)
+        except UsageError:
+            raise  # said on purpose, in the author's own words
         except Exception as error:
             raise PipelineError(self.name, [_where_raised(error, self.function)]) from error
         return built

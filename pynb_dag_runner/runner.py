@@ -17,13 +17,14 @@ from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
 from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, JobStarted
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.pages import PAGE_BOUND_S, Pages
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.plan import Decision, Plan, Retry, RetryRule, Settle, Start, Stop
 from pynb_dag_runner.run_folder import TaskRun, paths, read_run
 from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, OptionsRecord, PlannedTask, RunRecord, TaskRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.work.attempt import run_attempt
-from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished, Remark
+from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished
 
 Listener = Callable[[events.Event], None]
 
@@ -101,6 +102,7 @@ def run_dag(
         discard.pop_all()  # from here on there is something worth keeping
         stack.callback(writer.close)
         run = _Run(dag, record, engine, writer, listeners, clock, interrupts, fail_fast=fail_fast)
+        stack.callback(run.pages.close)
         status = run.to_the_end()
     _report(folder, listeners, clock)
     result = read_run(folder)
@@ -139,6 +141,7 @@ class _Run:
         self._verdicts: dict[str, list[AttemptVerdict]] = {}
         self._settled: dict[str, TaskStatus] = {}
         self._values = Values()
+        self.pages = Pages()
         self._cancelled = False
         self._touched = time.monotonic()
 
@@ -226,8 +229,6 @@ class _Run:
             case JobMessage(message=AttemptFinished() as finished):
                 self._values.take(attempt.task.name, finished.outputs)
                 self._attempt_ended(attempt, finished.outcome, finished.failure, finished.time)
-            case JobMessage(message=Remark(message=message)):
-                self._say(events.Warned(time=self._clock(), task=attempt.task.name, message=message))
             case JobEnded(death=death):
                 if not attempt.ended:
                     outcome, why = attempt.verdict_of_death(death or "its worker ended without a word")
@@ -245,6 +246,9 @@ class _Run:
             number=attempt.number, outcome=outcome, start=attempt.start, end=end, error=Error.of(why)
         )
         self._verdicts.setdefault(name, []).append(verdict)
+        if isinstance(attempt.task.source, NotebookSource) and attempt.start is not None:
+            folder = paths.attempt_folder(self._writer.folder, name, attempt.number)
+            self.pages.make(attempt.key, folder, name, outcome, why)
         now = time.monotonic()
         decisions = self._plan.ended(name, outcome, now, retry=retry)
         retry_at = next((decision.at for decision in decisions if isinstance(decision, Retry)), None)
@@ -312,11 +316,14 @@ class _Run:
         self._live.clear()
 
     def _end(self) -> RunStatus:
+        end = self._clock()
+        for missing in self.pages.finish(CANCEL_GRACE_S if self._cancelled else PAGE_BOUND_S):
+            message = f"no HTML page of {missing.key}: {missing.problem}"
+            self._say(events.Warned(time=self._clock(), message=message))
         succeeded = all(status is TaskStatus.SUCCEEDED for status in self._settled.values())
         status = RunStatus.SUCCEEDED if succeeded else RunStatus.CANCELLED if self._cancelled else RunStatus.FAILED
-        now = self._clock()
-        self._say(events.RunEnded(time=now, status=status))
-        self._writer.end(self._record.model_copy(update={"status": status, "end": now}))
+        self._say(events.RunEnded(time=end, status=status))
+        self._writer.end(self._record.model_copy(update={"status": status, "end": end}))
         return status
 
     def _say(self, event: events.Event) -> None:

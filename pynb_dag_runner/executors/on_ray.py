@@ -284,7 +284,7 @@ def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
         raise ExecutorError(
-            f"Ray address {address!r}: expected host:port of a cluster's head node, or 'auto' for the one on this machine"
+            f"Ray address {address!r}: expected host:port of a cluster's head node, or 'auto' for this machine's"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ADDRESS_BOUND_S).close()

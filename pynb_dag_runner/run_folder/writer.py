@@ -139,10 +139,6 @@ class AttemptWriter:
         """Write ``notebook.ipynb`` as evaluated so far."""
         write_atomically(self.folder / paths.NOTEBOOK, content)
 
-    def html(self, content: bytes) -> None:
-        """Write ``notebook.html``."""
-        write_atomically(self.folder / paths.NOTEBOOK_HTML, content)
-
     def return_value(self, pickled: bytes) -> None:
         """Keep a return value that JSON can't hold."""
         path = self.folder / paths.RETURN_PICKLE

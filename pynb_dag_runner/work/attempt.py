@@ -1,7 +1,7 @@
 """One attempt of a task, from the first file in its folder to the last. Runs in a worker.
 
 :func:`run_attempt` is a job's call: what it yields reaches the driver at once. It yields that the attempt began, then
-what a function returned if JSON can't hold it, then that it finished; the rest (ending the kernel, HTML) is off the
+what a function returned if JSON can't hold it, then that it finished; ending the kernel is off the
 critical path, as downstream tasks start meanwhile.
 """
 
@@ -32,9 +32,7 @@ from pynb_dag_runner.work.messages import (
     FunctionWork,
     InputSlot,
     NotebookWork,
-    Remark,
 )
-
 
 _RUN_FOLDER_ABOVE = 2
 """``tasks``, the task's folder and the attempt's folder are below the run folder."""
@@ -61,7 +59,7 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Iterator[object]:
         inputs: values for the input slots in the spec's parameters.
 
     Yields:
-        :class:`AttemptBegan`, perhaps a :class:`Keep`, :class:`AttemptFinished`, perhaps some :class:`Remark`.
+        :class:`AttemptBegan`, perhaps a :class:`Keep`, and :class:`AttemptFinished`.
     """
     if isinstance(spec.work, NotebookWork):
         # papermill and Jupyter take half a second once in a worker's life; no task's clock should pay for that.
@@ -236,17 +234,6 @@ def _evaluate_notebook(
         empty = os.fstat(log.fileno()).st_size == 0
     if empty:
         log_path.unlink(missing_ok=True)
-    yield from _write_html(evaluation.notebook, spec, result, writer)
-
-
-def _write_html(notebook: Any, spec: AttemptSpec, result: _Result, writer: AttemptWriter) -> Iterator[Remark]:
-    from pynb_dag_runner.work.html import to_html
-
-    try:
-        writer.html(to_html(notebook, spec.task, result.outcome, result.failure))
-    except Exception as error:  # noqa: BLE001 - odd outputs must not turn a finished attempt into a failed one
-        reason = str(error).strip().split("\n")[0][:200]
-        yield Remark(message=f"no HTML of attempt {spec.number}: {type(error).__name__}: {reason}")
 
 
 def _fill(value: Any, inputs: tuple[Any, ...]) -> Any:

@@ -1,12 +1,24 @@
-"""Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network."""
+"""Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
+
+``python -m pynb_dag_runner.work.html`` makes pages on request: a line of JSON on standard input for each, a line on
+standard output when it is made. nbconvert takes half a second to import and 0.1 s and more for each notebook, so one
+process at low priority does it beside the tasks rather than each worker in the middle of them.
+"""
 
 import copy
 import html
+import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import nbformat
 
 from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.run_folder.writer import write_atomically
+
+_NICENESS = 10
 
 _BANNER = (
     '<div role="alert" style="border-left:6px solid #c62828;background:#fdecea;color:#5f1412;padding:0.8em 1em;'
@@ -40,3 +52,37 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
         shown.cells = [nbformat.v4.new_markdown_cell(banner), *notebook.cells]
     page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
     return str(page).encode("utf-8", "replace")
+
+
+def main() -> None:
+    """Serve requests until standard input ends.
+
+    A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
+    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
+    """
+    os.nice(_NICENESS)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        answers.write(json.dumps({"key": request["key"], "problem": _serve(request)}) + "\n")
+        answers.flush()
+
+
+def _serve(request: dict[str, Any]) -> str | None:
+    path = Path(request["notebook"])
+    if not path.exists():
+        return None  # its attempt died before there was anything to save
+    why = Failure(kind=request["kind"], message=request["message"]) if "kind" in request else None
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        page = to_html(notebook, request["title"], Outcome(request["outcome"]), why)
+        write_atomically(Path(request["page"]), page)
+    except Exception as error:  # noqa: BLE001 - odd outputs must not end the service; the run says which page is missing
+        reason = str(error).strip().split("\n")[0][:200]
+        return f"{type(error).__name__}: {reason}"
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -83,11 +83,4 @@ class AttemptFinished:
     outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remark:
-    """Something to tell the user that changes no outcome."""
-
-    message: str
-
-
-Message = AttemptBegan | AttemptFinished | Remark
+Message = AttemptBegan | AttemptFinished

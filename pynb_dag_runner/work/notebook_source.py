@@ -67,7 +67,7 @@ def _read(path: Path, _modified: int, _size: int) -> Notebook:
         notebook = jupytext.reads(text, fmt={"extension": path.suffix})
         notebook = nbformat.convert(notebook, 4)
         nbformat.validate(notebook, relax_add_props=True)
-    except Exception as error:  # noqa: BLE001 - the parsers of a dozen formats raise whatever they like
+    except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UnreadableNotebook(f"it can't be parsed as a notebook: {type(error).__name__}: {reason}") from error
     return Notebook(
