@@ -10,7 +10,7 @@ from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, replace_r
 from pynb_dag_runner.executors.base import Handle, Resources
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.work.failures import timeout_failure
+from pynb_dag_runner.work.failures import failure, timeout_failure
 from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork
 
 FUNCTION_GRACE_S = 0.8
@@ -129,7 +129,7 @@ class LiveAttempt:
             return Outcome.CANCELLED, Failure(kind="Cancelled", message="the run was cancelled")
         if timeout_s is not None and self.start is not None and self.force_at is None:
             return Outcome.TIMED_OUT, timeout_failure(timeout_s)
-        return Outcome.CRASHED, Failure(kind="ProcessDied", message=death)
+        return Outcome.CRASHED, failure("ProcessDied", death)
 
 
 def work_of(task: Task) -> NotebookWork | FunctionWork:

@@ -11,6 +11,7 @@ from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, replace_re
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.parameters import notebook_problems
+from pynb_dag_runner.run_folder import paths
 
 
 def task_problems(tasks: Iterable[Task]) -> list[str]:
@@ -22,6 +23,7 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
             problems = _notebook_problems(task.source, task.parameters)
         else:
             problems = _function_problems(task.source, task.parameters, pickled)
+        problems += _folder_problems(task.name)
         found += [f"task {task.name!r}: {problem}" for problem in problems]
     return found
 
@@ -42,6 +44,16 @@ def check_capacity(pipeline: str, needs: Mapping[str, Resources], capacity: Reso
     ]
     if problems:
         raise PipelineError(pipeline, problems)
+
+
+def _folder_problems(name: str) -> list[str]:
+    if not name:
+        return []  # reported where names are checked
+    try:
+        paths.encode_name(name)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) -> list[str]:

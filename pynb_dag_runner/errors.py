@@ -41,9 +41,11 @@ class PipelineError(UsageError):
     def __init__(self, pipeline: str, problems: Iterable[str]) -> None:
         self.pipeline = pipeline
         self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            super().__init__(f"pipeline {pipeline!r}: {self.problems[0]}")
+            return
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"pipeline {pipeline!r} has {count}:\n{lines}")
+        super().__init__(f"pipeline {pipeline!r} has {len(self.problems)} problems:\n{lines}")
 
     def __reduce__(self) -> tuple[type["PipelineError"], tuple[str, tuple[str, ...]]]:
         return (PipelineError, (self.pipeline, self.problems))

@@ -4,7 +4,8 @@ All times are UTC with a time zone; durations are seconds.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+
+from pydantic import AwareDatetime
 
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 
@@ -16,7 +17,7 @@ class RunStarted:
     ``tasks`` are the names of all tasks of the run, in plan order.
     """
 
-    time: datetime
+    time: AwareDatetime
     pipeline: str
     run_id: str
     tasks: tuple[str, ...]
@@ -26,7 +27,7 @@ class RunStarted:
 class AttemptStarted:
     """An attempt runs now (not: was queued). ``number`` counts from 1."""
 
-    time: datetime
+    time: AwareDatetime
     task: str
     number: int
     host: str
@@ -40,20 +41,20 @@ class AttemptEnded:
     ``start`` is None for an attempt that ended before it ran (its worker could not start, or it was cancelled).
     """
 
-    time: datetime
+    time: AwareDatetime
     task: str
     number: int
     outcome: Outcome
-    start: datetime | None
+    start: AwareDatetime | None
     failure: Failure | None
-    retry_at: datetime | None
+    retry_at: AwareDatetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSettled:
     """A task has its final status. ``blocked_by`` names the task that made a SKIPPED one impossible."""
 
-    time: datetime
+    time: AwareDatetime
     task: str
     status: TaskStatus
     blocked_by: str | None = None
@@ -63,7 +64,7 @@ class TaskSettled:
 class Warned:
     """Something the user should know that changes no outcome, such as an HTML page that could not be made."""
 
-    time: datetime
+    time: AwareDatetime
     message: str
     task: str | None = None
 
@@ -72,7 +73,7 @@ class Warned:
 class RunEnded:
     """The last word of a run."""
 
-    time: datetime
+    time: AwareDatetime
     status: RunStatus
 
 

@@ -17,10 +17,15 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
+        self.arm()
+        return self
+
+    def arm(self) -> None:
+        """Receive the signals, also after a library took them: Ray's core takes SIGTERM for itself as it starts."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
+                self._before.setdefault(number, signal.getsignal(number))
+                signal.signal(number, self._on_signal)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,6 +15,10 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SCALARS = (type(None), bool, int, float, str)
 _MAX_DEPTH = 100
 """Deeper nesting is refused: JSON readers recurse, and their limits differ."""
+_MAX_DIGITS = 4300
+"""Longer whole numbers are refused: neither Python nor pydantic reads them (docs.python.org, "Integer string conversion
+length limitation")."""
+_TOO_LONG = 10**_MAX_DIGITS
 
 
 def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None:
@@ -32,6 +36,8 @@ def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None
         except UnicodeEncodeError:
             return f"{where} holds half of a surrogate pair, which no file can hold"
         return None
+    if type(value) is int and abs(value) >= _TOO_LONG:
+        return f"{where} is a whole number of more than {_MAX_DIGITS} digits"
     if type(value) in _SCALARS:
         return None
     if type(value) is list:
@@ -43,13 +49,13 @@ def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None
         return _dict_problem(value, where, depth)
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    return f"{where} is a {name}: {_short(value)}"
+    return f"{where} is a {name}: {short_repr(value)}"
 
 
 def _dict_problem(value: dict[Any, Any], where: str, depth: int) -> str | None:
     for key, item in value.items():
         if type(key) is not str:
-            return f"{where} has the key {_short(key)} of type {type(key).__name__}; JSON's keys are strings"
+            return f"{where} has the key {short_repr(key)} of type {type(key).__name__}; JSON's keys are strings"
         if key == FLOAT_KEY:
             return f"{where} has the key {FLOAT_KEY!r}, which is reserved"
         if problem := json_problem(key, f"{where}: a key") or json_problem(item, f"{where}[{key!r}]", depth + 1):
@@ -79,10 +85,13 @@ def decode(value: Any) -> Any:
     return value
 
 
-def _short(value: Any, limit: int = 60) -> str:
-    """``repr(value)``, cut; a ``repr`` that raises must not hide what we are about to report."""
+def short_repr(value: Any, limit: int = 60) -> str:
+    """``repr(value)``, cut, in characters that a file can hold.
+
+    A ``repr`` that raises must not hide what we are about to report.
+    """
     try:
-        text = repr(value)
+        text = repr(value).encode("utf-8", "backslashreplace").decode()
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
         text = f"<its repr raises {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

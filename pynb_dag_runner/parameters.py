@@ -15,10 +15,11 @@ import pydantic_core
 
 from pynb_dag_runner.dag import unknown_name
 from pynb_dag_runner.errors import ParameterError
-from pynb_dag_runner.json_values import json_problem
+from pynb_dag_runner.json_values import json_problem, short_repr
 
 _RECEIVABLE = "a notebook can receive None, bool, int, float, str, lists and dicts of these, and a Path alone"
 _MISSING = inspect.Parameter.empty
+_MAX_REPR_CHARACTERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,11 @@ class ParameterSpec:
     @property
     def type_name(self) -> str:
         """The annotation as a person would write it."""
-        if self.annotation is Any:
+        annotation = _without_metadata(self.annotation)
+        if annotation is Any:
             return "any value"
-        plain_class = isinstance(self.annotation, type) and typing.get_origin(self.annotation) is None
-        return self.annotation.__name__ if plain_class else str(self.annotation).replace("typing.", "")
+        plain_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
+        return annotation.__name__ if plain_class else str(annotation).replace("typing.", "")
 
 
 def specs_of(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
@@ -57,7 +59,7 @@ def specs_of(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
     if not arguments:
         raise ParameterError(f"pipeline function {name}() must take the pipeline as its first argument: def {name}(p)")
     try:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(function, include_extras=True)  # Annotated[int, Field(gt=0)] means what it says
     except NameError as error:
         raise ParameterError(f"an annotation of pipeline function {name}() can't be resolved: {error}") from error
     specs = []
@@ -73,7 +75,9 @@ def specs_of(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
 
 def _type_of_default(default: Any) -> Any:
     """Without an annotation, ``n=10`` says int well enough; an empty list or None says nothing."""
-    return type(default) if isinstance(default, bool | int | float | str | Path) else Any
+    if isinstance(default, Path):
+        return Path
+    return type(default) if isinstance(default, bool | int | float | str) else Any
 
 
 def convert(
@@ -106,7 +110,7 @@ def convert(
         try:
             value = _convert_one(spec, values[spec.name])
         except pydantic.ValidationError as error:
-            problems.append(_problem(spec, error))
+            problems.append(_problem(spec, values[spec.name], error))
             continue
         converted[spec.name] = _absolute_paths(value, given_relative_to)
     if problems:
@@ -124,7 +128,7 @@ class Text:
 def _convert_one(spec: ParameterSpec, value: Any) -> Any:
     if spec.annotation is Any:
         return guess(value.text) if isinstance(value, Text) else value
-    adapter = pydantic.TypeAdapter(spec.annotation)
+    adapter = _adapter(spec.annotation)
     if not isinstance(value, Text):
         return adapter.validate_python(value)
     if _takes_text(spec.annotation):
@@ -138,13 +142,26 @@ def _convert_one(spec: ParameterSpec, value: Any) -> Any:
     except pydantic.ValidationError as error:
         try:
             return adapter.validate_python(value.text)
-        except pydantic.ValidationError:
-            raise error from None
+        except pydantic.ValidationError as text_error:
+            raise text_error if error.errors()[0]["type"] == "needs_python_object" else error from None
+
+
+def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticSchemaGenerationError:
+        # A class that pydantic knows nothing about: its instances are taken, nothing can be converted to it.
+        return pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
 
 
 def _takes_text(annotation: Any) -> bool:
     """Whether a string stands for itself: then ``-p name=12`` means ``"12"``, and quotes stay as typed."""
-    return annotation in (str, Path)
+    return _without_metadata(annotation) in (str, Path)
+
+
+def _without_metadata(annotation: Any) -> Any:
+    """``int`` for ``Annotated[int, ...]``."""
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
 
 
 def guess(text: str) -> Any:
@@ -155,19 +172,33 @@ def guess(text: str) -> Any:
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 
-def _problem(spec: ParameterSpec, error: pydantic.ValidationError) -> str:
+def _problem(spec: ParameterSpec, value: Any, error: pydantic.ValidationError) -> str:
     details = error.errors(include_url=False)[0]
-    where = "".join(f"[{part!r}]" for part in details["loc"])
+    where = _place(guess(value.text) if isinstance(value, Text) else value, details["loc"])
     got = details["input"]
     shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
     reason = details["msg"][0].lower() + details["msg"][1:]
     return f"parameter {spec.name!r}{where}: got {shown}, expected {spec.type_name} ({reason})"
 
 
+def _place(value: Any, loc: tuple[int | str, ...]) -> str:
+    """Where in ``value`` something is wrong; pydantic's ``loc`` also names members of unions, which are no places."""
+    place = ""
+    for part in loc:
+        if isinstance(value, dict | list | tuple):
+            try:
+                value = value[part]  # type: ignore[index]  # a str for a list raises TypeError
+            except (LookupError, TypeError):
+                continue
+            place += f"[{part!r}]"
+    return place
+
+
 def _absolute_paths(value: Any, base: Path) -> Any:
     """``value`` with every relative Path in it, also in lists and dicts, taken from ``base``."""
     if isinstance(value, Path):
-        return Path(os.path.abspath(base / value.expanduser()))
+        # Path.expanduser raises where there is no such user; shells leave "~nobody" alone, and so does os.path's.
+        return Path(os.path.abspath(base / os.path.expanduser(value)))  # noqa: PTH111
     if type(value) in (list, tuple, set):
         return type(value)(_absolute_paths(item, base) for item in value)
     if type(value) is dict:
@@ -191,5 +222,26 @@ def notebook_problems(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def recorded(value: Any) -> Any:
-    """How a parameter is written to the run folder: JSON to be read by people, ``repr`` where nothing else fits."""
+    """How parameters are written to the run folder: JSON to be read by people, ``repr`` where nothing else fits.
+
+    A function can receive what JSON can't hold at all: bytes that are no UTF-8, a list inside itself, an object whose
+    ``repr`` raises. Then a cut ``repr`` of the whole parameter stands for it: writing it down must not fail its task.
+    """
+    try:
+        return _as_json(value)
+    except ValueError:
+        if type(value) is not dict:
+            return short_repr(value, _MAX_REPR_CHARACTERS)
+        return {str(name): _as_json_or_repr(item) for name, item in value.items()}
+
+
+def _as_json_or_repr(value: Any) -> Any:
+    try:
+        return _as_json(value)
+    except ValueError:
+        return short_repr(value, _MAX_REPR_CHARACTERS)
+
+
+def _as_json(value: Any) -> Any:
+    """``value`` as it comes back from JSON. pydantic-core reports whatever is wrong as a ValueError."""
     return pydantic_core.from_json(pydantic_core.to_json(value, inf_nan_mode="strings", fallback=repr))

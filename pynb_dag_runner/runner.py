@@ -84,6 +84,7 @@ def run_dag(
         interrupts = stack.enter_context(Interrupts())
         engine = executor()
         stack.callback(engine.close)
+        interrupts.arm()
         checks.check_capacity(dag.name, {task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
         record = RunRecord(
             run_id=run_id,

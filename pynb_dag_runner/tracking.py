@@ -288,7 +288,7 @@ def _tracking(kind: str, values: Mapping[str, Any]) -> Iterator[dict[str, dict[s
             yield content
             text = json.dumps({"schema_version": _SCHEMA_VERSION} | content, ensure_ascii=False, indent=1)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_bytes(f"{text}\n".encode())
             os.replace(temporary, path)
     finally:
         os.close(descriptor)
@@ -317,8 +317,9 @@ def _artifact(artifact_file: str) -> Iterator[Path]:
         return
     path = folder / _ARTIFACTS / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays last: savefig and PIL choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
+    # Not among the artifacts: a task that is killed here must not leave a part that passes for one of them. The ending
+    # stays: savefig and PIL choose the format by it.
+    temporary = folder / f".{os.getpid()}.{threading.get_ident()}.tmp{path.suffix}"
     try:
         yield temporary
         os.replace(temporary, path)

@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
+SCRATCH_VARIABLE = "PYNB_DAG_RUNNER_SCRATCH"
+"""Environment variable of jobs: a directory with a short path for what must not outlive the executor. It need not be
+set, and the directory need not exist on the job's host."""
+
 Handle = NewType("Handle", object)
 """Stands for a kept value; only the executor that gave it can make use of it."""
 

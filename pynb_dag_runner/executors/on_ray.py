@@ -8,9 +8,9 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -33,6 +33,7 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
+from pynb_dag_runner.executors.watchdog import Watchdog
 
 START_BOUND_S = 120.0
 """Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""
@@ -79,14 +80,20 @@ class RayExecutor:
     in_process = False
 
     def __init__(self, *, num_cpus: float | None = None, address: str | None = None) -> None:
-        self._temporary: str | None = None
         if address is not None:
             _check_address(address)
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
-        self._thread = _StartThread(lambda: self._start(num_cpus, address))
-        self._thread.wait_until_started()
+        # Short: Ray's socket paths below it must stay under the 107 bytes of AF_UNIX (ray issue 7724).
+        temporary = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
+        self._watchdog = Watchdog(temporary)
+        self._thread = _StartThread(lambda: self._start(num_cpus, address, temporary))
+        try:
+            self._thread.wait_until_started()
+        except BaseException:
+            self._watchdog.close()
+            raise
         _silence_ray()
         self._capacity = self._read_capacity()
         self._window = max(16, int(_WINDOW_PER_CPU * self._capacity.num_cpus))
@@ -100,12 +107,10 @@ class RayExecutor:
         self._dropped: list[JobEvent] = []
         self._perform = self._ray.remote(max_retries=0, num_returns="streaming")(_perform)
 
-    def _start(self, num_cpus: float | None, address: str | None) -> None:
+    def _start(self, num_cpus: float | None, address: str | None, temporary: str) -> None:
         if address is not None:
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
-        # Short: Ray's socket paths below it must stay under the 107 bytes of AF_UNIX (ray issue 7724).
-        self._temporary = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
         # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self._ray.init(
@@ -115,7 +120,7 @@ class RayExecutor:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=self._temporary,
+            _temp_dir=temporary,
         )
 
     def _read_capacity(self) -> Resources:
@@ -149,7 +154,8 @@ class RayExecutor:
         }
         if needed.memory:
             options["memory"] = needed.memory
-        generator = self._perform.options(**options).remote(cloudpickle.dumps(job.call), *job.inputs)
+        search_path = [entry for entry in sys.path if entry]
+        generator = self._perform.options(**options).remote(search_path, cloudpickle.dumps(job.call), list(job.inputs))
         self._jobs[generator] = job
         self._generators[job.key] = generator
         self._in_flight[needed] = self._in_flight.get(needed, 0) + 1
@@ -224,8 +230,7 @@ class RayExecutor:
         self._waiting.clear()
         self._ray.shutdown()
         self._thread.release()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._watchdog.close()
 
 
 def usable_cpus() -> int:
@@ -241,8 +246,14 @@ def usable_cpus() -> int:
         return affinity
 
 
-def _perform(payload: bytes, *inputs: Any) -> Iterator[object]:
-    """In the worker: make the call and stream what it yields."""
+def _perform(search_path: list[str], payload: bytes, inputs: list[Any]) -> Iterator[object]:
+    """In the worker: make the call and stream what it yields.
+
+    Call and inputs are unpickled here, not by Ray on the way in: their classes may be in modules beside the pipeline's
+    file, which the worker finds only with the driver's ``search_path``.
+    """
+    ray = _import_ray()
+    sys.path[:0] = [entry for entry in search_path if entry not in sys.path]
     active = True
 
     def on_cancel(_number: int, _frame: object) -> None:
@@ -252,7 +263,7 @@ def _perform(payload: bytes, *inputs: Any) -> Iterator[object]:
     signal.signal(_CANCEL_SIGNAL, on_cancel)
     try:
         yield JobStarted(key="", host=socket.gethostname(), pid=os.getpid())
-        for message in cloudpickle.loads(payload)(*inputs):
+        for message in cloudpickle.loads(payload)(*(ray.get(reference) for reference in inputs)):
             if isinstance(message, Keep):
                 yield _KEPT
                 yield message.value

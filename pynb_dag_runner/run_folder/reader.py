@@ -5,6 +5,8 @@ every error names the file, the key, what was got and what was expected. A folde
 going on or that died: whatever is there is read.
 """
 
+import contextlib
+import errno
 import os
 import socket
 import stat
@@ -43,6 +45,7 @@ STALE_AFTER_S = 60.0
 MAX_FILE_BYTES = 1 << 30
 """A larger JSON file is refused rather than read into memory."""
 
+_IS_LINK = "it is a link; a run folder holds none of its own"
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
@@ -119,7 +122,7 @@ def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[Pla
 
 def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool) -> TaskRun:
     """A task from its ``task.json``; before that is written, from the events."""
-    relative = paths.task_folder(Path(), planned.name)
+    relative = _task_folder(folder, planned.name)
     record = _read_record(folder, relative / paths.TASK, TaskRecord)
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
     if record is None:
@@ -140,19 +143,25 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
     attempts = tuple(
         _read_attempt(folder, planned.name, number, verdicts.get(number), started.get(number)) for number in numbers
     )
-    running = alive and any(number not in verdicts for number in started)
     return TaskRun(
         name=planned.name,
         kind=planned.kind,
         source=planned.source,
         upstream=planned.upstream,
         options=planned.options,
-        status=record.status if record else TaskStatus.RUNNING if running else _status_from(attempts),
+        status=record.status if record else TaskStatus.RUNNING if alive and attempts else _status_from(attempts),
         blocked_by=record.blocked_by if record else None,
         start=record.start if record else next((attempt.start for attempt in attempts if attempt.start), None),
         end=record.end if record else None,
         attempts=attempts,
     )
+
+
+def _task_folder(folder: Path, task: str) -> Path:
+    try:
+        return paths.task_folder(Path(), task)
+    except ValueError as error:
+        raise RunFolderError(folder / paths.RUN, str(error), "tasks") from None
 
 
 def _status_from(attempts: tuple[AttemptRun, ...]) -> TaskStatus:
@@ -206,7 +215,7 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
 
     try:
         return bool(abs(psutil.Process(driver.pid).create_time() - driver.process_start_s) < 1.0)
-    except psutil.Error:
+    except (psutil.Error, ValueError):  # a pid below 0 is a ValueError
         return False
 
 
@@ -220,11 +229,13 @@ def _open_inside(root: Path, relative: Path) -> bytes | None:
     try:
         for parent in reversed(relative.parents):
             if parent != Path() and stat.S_ISLNK(os.lstat(root / parent).st_mode):
-                raise RunFolderError(root / parent, "it is a link; a run folder holds none of its own")
+                raise RunFolderError(root / parent, _IS_LINK)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunFolderError(path, _IS_LINK) from None
         raise RunFolderError(path, f"it can't be read: {error.strerror}") from error
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -254,8 +265,9 @@ def _regular_files(top: Path) -> Iterator[Path]:
         folders.sort()
         for name in files:
             path = Path(directory, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path.relative_to(top)
+            with contextlib.suppress(FileNotFoundError):  # a task that still runs may have removed it
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path.relative_to(top)
 
 
 def _read_record(root: Path, relative: Path, kind: type[_RecordType]) -> _RecordType | None:
@@ -329,6 +341,10 @@ def _problem(path: Path, error: pydantic.ValidationError, where: str = "") -> Ru
     expected = details["msg"].removeprefix("Input should be ")
     if details["type"] == "missing":
         return RunFolderError(path, "the key is missing", place)
+    if details["type"] == "json_invalid":
+        return RunFolderError(path, f"it is no JSON: {details['msg'].removeprefix('Invalid JSON: ')}", place)
+    if details["type"] == "timezone_aware":
+        expected = "a time with its time zone"
     return RunFolderError(path, f"got {_short(details['input'])}, expected {expected}", place)
 
 

@@ -5,11 +5,10 @@ format can add some; a newer major version is refused by the reader.
 """
 
 import math
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 
@@ -20,7 +19,7 @@ SCHEMA_VERSION = "1.0"
 class Record(BaseModel):
     """Base of all records: frozen; unknown keys are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, indented for people, with a last newline."""
@@ -96,8 +95,8 @@ class RunRecord(Record):
     pipeline: str
     description: str = ""
     status: RunStatus
-    start: datetime
-    end: datetime | None = None
+    start: AwareDatetime
+    end: AwareDatetime | None = None
     parameters: dict[str, JsonValue] = {}
     tasks: tuple[PlannedTask, ...] = Field(default=(), description="in plan order")
     driver: DriverRecord
@@ -111,8 +110,8 @@ class AttemptVerdict(Record):
 
     number: int = Field(ge=1)
     outcome: Outcome
-    start: datetime | None = Field(default=None, description="absent if it ended before it ran")
-    end: datetime
+    start: AwareDatetime | None = Field(default=None, description="absent if it ended before it ran")
+    end: AwareDatetime
     error: Error | None = None
 
 
@@ -128,8 +127,8 @@ class TaskRecord(Record):
     status: TaskStatus
     outcome: Outcome | None = Field(default=None, description="of the last attempt; absent if there was none")
     blocked_by: str | None = Field(default=None, description="of a SKIPPED task: the task that did not succeed")
-    start: datetime | None = Field(default=None, description="of the first attempt")
-    end: datetime | None = None
+    start: AwareDatetime | None = Field(default=None, description="of the first attempt")
+    end: AwareDatetime | None = None
     attempts: tuple[AttemptVerdict, ...] = ()
 
 
@@ -140,9 +139,9 @@ class AttemptRecord(Record):
     task: str
     number: int = Field(ge=1)
     outcome: Outcome | None = Field(default=None, description="absent while it runs, or for ever if its process died")
-    queued: datetime = Field(description="when nothing but a free slot was missing any more")
-    start: datetime
-    end: datetime | None = None
+    queued: AwareDatetime = Field(description="when nothing but a free slot was missing any more")
+    start: AwareDatetime
+    end: AwareDatetime | None = None
     queue_s: float = Field(default=0.0, description="seconds between queued and start")
     error: Error | None = None
     host: str
@@ -176,9 +175,11 @@ class Metric(Record):
     """A line of ``metrics.jsonl``."""
 
     key: str
-    value: Annotated[float, BeforeValidator(_number)]
+    value: Annotated[
+        float, BeforeValidator(_number, json_schema_input_type=float | Literal["NaN", "Infinity", "-Infinity"])
+    ]
     step: int = 0
-    timestamp: datetime
+    timestamp: AwareDatetime
 
     @property
     def is_finite(self) -> bool:

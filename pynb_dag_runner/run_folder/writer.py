@@ -7,6 +7,7 @@ owns its attempt folder (:class:`AttemptWriter`).
 import contextlib
 import errno
 import os
+import secrets
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -32,9 +33,11 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     Raises:
         OSError: as the system says; the temporary file is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    # Exclusive, and never through a link: the folder may be a stranger's, who planted one.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        with open(temporary, "wb") as file:
+        with open(descriptor, "wb") as file:
             file.write(data)
             if durable:
                 file.flush()

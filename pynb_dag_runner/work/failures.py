@@ -15,8 +15,11 @@ class AttemptTimedOut(BaseException):
 
 
 def plain(text: str) -> str:
-    """``text`` without terminal colours."""
-    return _ANSI.sub("", text)
+    """``text`` without terminal colours, in characters that a file can hold.
+
+    Half of a surrogate pair can't be written as UTF-8; Python puts some into messages about file names that are none.
+    """
+    return _ANSI.sub("", text).encode("utf-8", "backslashreplace").decode()
 
 
 def failure(kind: str, message: str, trace: str = "") -> Failure:

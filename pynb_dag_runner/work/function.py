@@ -59,17 +59,19 @@ def logged(path: Path, *, terminal: bool) -> Iterator[None]:
         terminal: keep showing them as well, and leave the process's own descriptors alone, so that a debugger works.
             Then only what Python code prints is logged; otherwise also what C code and child processes write.
     """
-    with open(path, "ab", buffering=0) as log:
-        if terminal:
-            out, err = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                yield
-        else:
-            with _descriptors_to(log.fileno()):
-                yield
-        empty = log.tell() == 0 and os.fstat(log.fileno()).st_size == 0
-    if empty:
-        path.unlink(missing_ok=True)
+    try:
+        with open(path, "ab", buffering=0) as log:
+            if terminal:
+                out, err = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    yield
+            else:
+                with _descriptors_to(log.fileno()):
+                    yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # the task removed it
+            if path.stat().st_size == 0:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -89,6 +91,8 @@ def _descriptors_to(target: int) -> Iterator[None]:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # a process without a terminal may have none
+            continue
         with contextlib.suppress(ValueError, OSError):  # closed by the task, or nobody reads it any more
             stream.flush()
 
@@ -96,19 +100,22 @@ def _flush() -> None:
 class _Tee(io.TextIOBase):
     """Writes to a terminal and to a log."""
 
-    def __init__(self, terminal: TextIO, log: io.RawIOBase) -> None:
+    def __init__(self, terminal: TextIO | None, log: io.RawIOBase) -> None:
         self._terminal = terminal
         self._log = log
 
     def write(self, text: str) -> int:
         self._log.write(text.encode("utf-8", "replace"))
-        return self._terminal.write(text)
+        return self._terminal.write(text) if self._terminal is not None else len(text)
 
     def flush(self) -> None:
-        self._terminal.flush()
+        if self._terminal is not None:
+            self._terminal.flush()
 
     def isatty(self) -> bool:
-        return self._terminal.isatty()
+        return self._terminal is not None and self._terminal.isatty()
 
     def fileno(self) -> int:
+        if self._terminal is None:
+            raise io.UnsupportedOperation("fileno")
         return self._terminal.fileno()

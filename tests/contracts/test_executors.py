@@ -178,5 +178,3 @@ def test_resources_name_what_is_lacking() -> None:
         "num_gpus=1 (there are 0)",
         "resource 'fpga'=2 (there are 0)",
     ]
-
-

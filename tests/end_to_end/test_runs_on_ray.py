@@ -1,5 +1,6 @@
-"""One run on real Ray with real kernels in which everything happens that can happen to a task; then its folder is read."""
+"""One run on real Ray with real kernels in which everything happens that can happen to a task; its folder is read."""
 
+import contextlib
 import html
 import os
 import time
@@ -83,10 +84,8 @@ def sleep_long() -> None:
 
 def swallow_everything() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):  # the worst of tasks
             time.sleep(600)
-        except BaseException:  # noqa: BLE001, PERF203, S110 - the worst of tasks
-            pass
 
 
 def leave() -> None:
@@ -219,11 +218,12 @@ def test_a_stuck_notebook_is_ended_with_what_it_had_done(run: Run) -> None:
     assert text(run, attempt.log) == "before the sleep\n"
 
 
-def test_no_process_of_a_run_is_left(run: Run) -> None:
+def test_no_process_that_a_task_started_is_left(run: Run) -> None:
     left = [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline"])
-        if process.info["cmdline"] and any("4711" in part or str(run.folder) in part for part in process.info["cmdline"])
+        if process.info["cmdline"]
+        and any("4711" in part or str(run.folder) in part for part in process.info["cmdline"])
     ]
     assert left == []
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from jupyter_client.manager import AsyncKernelManager
 
+from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.work import processes
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
 
@@ -40,7 +41,9 @@ class Kernel:
         self._log = log
         self._marker = marker
         # Below /tmp whatever TMPDIR says: an ipc socket's path must stay under 107 bytes.
-        self._directory = Path(tempfile.mkdtemp(prefix="pdr-kernel-", dir="/tmp"))
+        scratch = Path(os.environ.get(SCRATCH_VARIABLE, "-"))
+        parent = scratch if scratch.is_dir() else Path("/tmp")  # noqa: S108 - mkdtemp makes it safely
+        self._directory = Path(tempfile.mkdtemp(prefix="pdr-k-", dir=parent))
         # ipykernel sends what is written to its descriptors to the notebook and repeats it there; so it is kept apart,
         # and only what a kernel says when it dies is of interest.
         self._output = self._directory / "output"

@@ -1,0 +1,85 @@
+"""What ``run --dry-run`` shows: the tasks in an order in which they can run, with what they would be given."""
+
+import graphlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.console import printable, shown_path
+from pynb_dag_runner.dag import Dag, NotebookSource, Options, OutputReference, Task, replace_references
+from pynb_dag_runner.parameters import recorded
+
+
+def tasks_in_order(dag: Dag) -> Iterator[Task]:
+    """Every task after those it waits for; of several that could start at once, the one defined first."""
+    sorter = graphlib.TopologicalSorter(dag.upstream)
+    sorter.prepare()
+    place = {task.name: index for index, task in enumerate(dag.tasks)}
+    while ready := sorted(sorter.get_ready(), key=place.__getitem__):
+        for name in ready:
+            yield dag.by_name[name]
+            sorter.done(name)
+
+
+def plan_document(dag: Dag) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "pipeline": dag.name,
+        "parameters": _recorded(dag.parameters),
+        "tasks": [
+            {
+                "name": task.name,
+                "kind": task.kind,
+                "source": _source(task),
+                "upstream": list(dag.upstream[task.name]),
+                "parameters": _recorded(task.parameters),
+                "options": _recorded({field.name: getattr(task.options, field.name) for field in fields(Options)}),
+            }
+            for task in tasks_in_order(dag)
+        ],
+    }
+
+
+def plan_text(dag: Dag, cwd: Path) -> str:
+    """A paragraph per task; options only where they differ from the defaults. Paths are shown relative to ``cwd``."""
+    count = "1 task" if len(dag.tasks) == 1 else f"{len(dag.tasks)} tasks"
+    lines = [f"pipeline {dag.name!r}: {count}; nothing is run"]
+    lines += [f"  {name} = {_shown(value)}" for name, value in dag.parameters.items()]
+    width = len(str(len(dag.tasks)))
+    for number, task in enumerate(tasks_in_order(dag), start=1):
+        lines.append(f"{number:>{width}}. {task.name}  ({task.kind} {_shown_source(task, cwd)})")
+        indent = " " * (width + 4)
+        if dag.upstream[task.name]:
+            lines.append(f"{indent}after {', '.join(dag.upstream[task.name])}")
+        lines += [f"{indent}{name} = {_shown(value)}" for name, value in task.parameters.items()]
+        options = ", ".join(f"{name}={_shown(value)}" for name, value in _changed_options(task.options))
+        lines += [f"{indent}with {options}"] if options else []
+    return "\n".join(lines) + "\n"
+
+
+def _changed_options(options: Options) -> Iterator[tuple[str, Any]]:
+    usual = Options()
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        if value != getattr(usual, field.name):
+            yield field.name, value
+
+
+def _recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: recorded(replace_references(value, repr)) for name, value in values.items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, OutputReference):
+        return repr(value)
+    return printable(json.dumps(recorded(replace_references(value, repr)), ensure_ascii=False))
+
+
+def _source(task: Task) -> str:
+    return str(task.source.path) if isinstance(task.source, NotebookSource) else task.source.qualified_name
+
+
+def _shown_source(task: Task, cwd: Path) -> str:
+    return shown_path(task.source.path, cwd) if isinstance(task.source, NotebookSource) else _source(task)

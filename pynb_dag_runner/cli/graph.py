@@ -1,0 +1,61 @@
+"""``graph``: the DAG of a pipeline, or of a run with the statuses of its tasks."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from pynb_dag_runner.cli.inputs import TARGET_HELP, build, given_parameters, parameter_options
+from pynb_dag_runner.cli.streams import stdout_for_result
+from pynb_dag_runner.errors import UsageError
+
+_Format = Literal["mermaid", "dot", "svg"]
+_FORMAT_OF_SUFFIX: dict[str, _Format] = {".svg": "svg", ".dot": "dot", ".gv": "dot"}
+
+
+@click.command(short_help="Draw a pipeline or a run as mermaid, dot or svg.", epilog=TARGET_HELP)
+@click.argument("target", metavar="TARGET_OR_RUN_DIR")
+@parameter_options
+@click.option(
+    "--format",
+    "graph_format",
+    type=click.Choice(["mermaid", "dot", "svg"]),
+    help="What to draw; if not given, the output file's suffix tells, else mermaid.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of to stdout."
+)
+def graph(
+    target: str,
+    parameter: dict[str, str],
+    parameters_file: Path | None,
+    graph_format: _Format | None,
+    output: Path | None,
+) -> int:
+    """Draw the DAG of the pipeline TARGET, or of a run."""
+    suffix = output.suffix if output else ""
+    with stdout_for_result() as out:
+        text = _draw(target, parameter, parameters_file, graph_format or _FORMAT_OF_SUFFIX.get(suffix, "mermaid"))
+        if output is None:
+            out.write(text if text.endswith("\n") else text + "\n")
+            return 0
+        try:
+            output.write_text(text, "utf-8")
+        except OSError as error:
+            raise UsageError(f"the file {str(output)!r} can't be written: {error.strerror}") from None
+    return 0
+
+
+def _draw(target: str, parameter: dict[str, str], parameters_file: Path | None, graph_format: _Format) -> str:
+    from pynb_dag_runner.reports import graph_of_dag, graph_of_run, render_graph
+
+    if Path(target).is_dir():
+        if parameter or parameters_file:
+            raise UsageError("parameters are for drawing a pipeline; a run has its own")
+        from pynb_dag_runner.cli.run_dirs import read_run_dir
+
+        return render_graph(graph_of_run(read_run_dir(Path(target))), graph_format)
+    from pynb_dag_runner.loading import load
+
+    dag = build(load(target, Path.cwd()), given_parameters(parameter, parameters_file))
+    return render_graph(graph_of_dag(dag), graph_format)

@@ -1,0 +1,104 @@
+"""``show``: one run, as its folder tells it."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pynb_dag_runner.cli.json_output import json_text, run_document, task_document
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleRenderable
+
+    from pynb_dag_runner.run_folder import Run
+
+
+@click.command(short_help="Status, timings and errors of a run.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def show(run_dir: Path, as_json: bool) -> int:
+    """Show status, timings and errors of the run in RUN_DIR."""
+    from pynb_dag_runner.cli.run_dirs import read_run_dir
+
+    run = read_run_dir(run_dir)
+    if as_json:
+        parameters = run.record.model_dump(mode="json")["parameters"]
+        tasks = [task_document(task) for task in run.tasks]
+        document = run_document(run) | {"parameters": parameters, "warnings": list(run.warnings), "tasks": tasks}
+        click.echo(json_text(document), nl=False)
+        return 0
+    from pynb_dag_runner.cli.tables import echo
+
+    for part in _parts(run, Path.cwd()):
+        echo(part)
+    return 0
+
+
+def _parts(run: "Run", cwd: Path) -> "list[ConsoleRenderable]":
+    """Head, table of tasks, failures, warnings, and what to look at next."""
+    from rich.text import Text
+
+    from pynb_dag_runner.console import failure_lines, printable, shown_path
+    from pynb_dag_runner.run_folder import paths
+
+    lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
+    lines += [Text(f"  warning: {printable(warning)}", style="yellow") for warning in run.warnings]
+    if run.report is None:
+        folder = shlex.quote(shown_path(run.folder, cwd))
+        lines.append(Text(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"))
+    return [_head(run, cwd), Text(), _tasks(run), *([Text(), *lines] if lines else [])]
+
+
+def _head(run: "Run", cwd: Path) -> "ConsoleRenderable":
+    from rich.table import Table
+    from rich.text import Text
+
+    from pynb_dag_runner.cli.tables import status_text, time_text
+    from pynb_dag_runner.console import duration_text, printable, shown_path
+
+    rows: list[tuple[str, str | Text]] = [
+        ("run", printable(run.id)),
+        ("pipeline", printable(run.pipeline)),
+        ("status", status_text(run.status)),
+        ("start", time_text(run.start)),
+        ("duration", duration_text(run.duration_s)),
+    ]
+    rows += [("parameter", _cut(printable(f"{name} = {value!r}"))) for name, value in run.record.parameters.items()]
+    if git := run.record.git:
+        changed = ", with changes that are not committed" if git.dirty else ""
+        branch = f" on {git.branch}" if git.branch else ""
+        rows.append(("git", printable(f"{git.commit[:12]}{branch}{changed}")))
+    rows.append(("folder", shown_path(run.folder, cwd)))
+    if run.report:
+        rows.append(("report", shown_path(run.folder / run.report, cwd)))
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
+    return table
+
+
+def _cut(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _tasks(run: "Run") -> "ConsoleRenderable":
+    from rich.text import Text
+
+    from pynb_dag_runner.cli.tables import status_text, table
+    from pynb_dag_runner.console import duration_text, first_line, printable
+    from pynb_dag_runner.run_folder.run import seconds_between
+
+    tasks = table("task", "status", "started", "duration", "attempts", "error")
+    for task in run.tasks:
+        failure = first_line(task.failure, limit=60) if task.failure else ""
+        blocked = f"{printable(task.blocked_by)} did not succeed" if task.blocked_by else ""
+        tasks.add_row(
+            Text(printable(task.name)),
+            status_text(task.status),
+            f"+{duration_text(seconds_between(run.start, task.start))}" if task.start else "-",
+            duration_text(task.duration_s),
+            f"{len(task.attempts)} of {task.options.retries + 1}",
+            Text(failure or blocked),
+        )
+    return tasks

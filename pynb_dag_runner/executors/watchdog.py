@@ -1,0 +1,56 @@
+"""Ends what an executor started when the driver is gone, however it went."""
+
+import os
+import secrets
+import subprocess
+
+from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
+
+VARIABLE = "PYNB_DAG_RUNNER_ENGINE"
+"""Environment variable that marks everything an executor starts; inherited whatever a process does with sessions."""
+
+_SCRIPT = """
+while read -r line; do :; done
+for attempt in 1 2 3; do
+    pids=$(grep -slzxF "$1" /proc/[0-9]*/environ | cut -d/ -f3)
+    [ -z "$pids" ] && break
+    kill -9 $pids 2>/dev/null
+    sleep 0.2
+done
+rm -rf "$2"
+"""
+"""Waits for the end of its input: the pipe from the driver closes when the driver ends, also by SIGKILL."""
+
+
+class Watchdog:
+    """A shell that outlives this process for a moment, to kill what is left and to remove a directory.
+
+    PR_SET_PDEATHSIG ends Ray's own servers with the driver, but not the agents that those start (seen with Ray 2.60:
+    they live on for minutes), nor the children of tasks.
+
+    Args:
+        directory: removed at the end; what is started meanwhile finds it in :data:`SCRATCH_VARIABLE`.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._before = {name: os.environ.get(name) for name in (VARIABLE, SCRATCH_VARIABLE)}
+        mark = secrets.token_hex(16)
+        # Started before the variable is set, so that it does not bear the mark itself; in a session of its own, so that
+        # Ctrl-C at the terminal does not end it first.
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", _SCRIPT, "sh", f"{VARIABLE}={mark}", directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory})
+
+    def close(self) -> None:
+        """Let it do its work, and wait until it has."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._shell.communicate()

@@ -1,0 +1,143 @@
+"""Where nodes and edges of a layered drawing go: fast-sugiyama orders and places them, this fits its answer to ours.
+
+Places are pairs (layer, across) without a unit and without a direction: the drawing decides which axis is which.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from pynb_dag_runner.reports.graph import Graph, layers, numbered_edges
+
+MAX_NODES = 600
+MAX_EDGES = 2_000
+MAX_BENDS = 3_000
+"""Above these a drawing of single boxes and lines is a tangle that nobody can read, and laying it out gets slow: an
+edge across n layers has n - 1 bends, and time grows faster than their number (100,000 bends: 10 s)."""
+
+_TRANSPOSE_NODES = 300
+"""Up to here neighbours are also swapped while that saves crossings: better drawings, at several times the cost."""
+
+_BEND_WIDTH = 0.5
+"""Space that an edge takes beside nodes, as a part of a node's."""
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """A layered layout.
+
+    Attributes:
+        places: for each node its layer and its place across; neighbours of one layer are at least 1 apart.
+        bends: for an edge that spans several layers the places where it passes those between.
+        depth: number of layers.
+        breadth: largest place across, plus 1.
+    """
+
+    places: tuple[Place, ...]
+    bends: Mapping[tuple[int, int], tuple[Place, ...]]
+    depth: int
+    breadth: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A connected part of the graph: places across by node, and by edge of the bends on its way."""
+
+    across: Mapping[int, float]
+    bends: Mapping[tuple[int, int], tuple[float, ...]]
+
+    @property
+    def breadth(self) -> float:
+        return max([*self.across.values(), *(place for bends in self.bends.values() for place in bends)]) + 1
+
+
+def layered_layout(graph: Graph) -> Layout | None:
+    """Lay out a graph; None if it is too large or too dense to be drawn box by box."""
+    layer = layers(graph)
+    # An edge that does not lead to a higher layer lies on a cycle, which only a forged run folder has.
+    edges = [edge for edge in numbered_edges(graph) if layer[edge[0]] < layer[edge[1]]]
+    number_of_bends = sum(layer[after] - layer[before] - 1 for before, after in edges)
+    if len(layer) > MAX_NODES or len(graph.edges) > MAX_EDGES or number_of_bends > MAX_BENDS:
+        return None
+    placed: dict[int, Place] = {}
+    bends: dict[tuple[int, int], tuple[Place, ...]] = {}
+    offset = 0.0
+    for part in _parts(edges, layer):
+        placed |= {number: (layer[number], across + offset) for number, across in part.across.items()}
+        for edge, places in part.bends.items():
+            bends[edge] = tuple((layer[edge[0]] + step, place + offset) for step, place in enumerate(places, start=1))
+        offset += part.breadth
+    placed |= _grid([number for number in range(len(layer)) if number not in placed], max(layer, default=0) + 1, offset)
+    return Layout(
+        places=tuple(placed[number] for number in range(len(layer))),
+        bends=bends,
+        depth=int(max((depth for depth, _ in placed.values()), default=-1)) + 1,
+        breadth=max((across for _, across in placed.values()), default=-1.0) + 1,
+    )
+
+
+def _parts(edges: Sequence[tuple[int, int]], layer: Sequence[int]) -> list[_Part]:
+    """The connected parts of the graph that have edges, in plan order."""
+    if not edges:
+        return []
+    from fast_sugiyama import from_edges
+
+    # The library numbers bends upwards from the number of nodes; numbering nodes without gaps keeps the two apart.
+    nodes = sorted({number for edge in edges for number in edge})
+    position = {number: index for index, number in enumerate(nodes)}
+    solved = from_edges(
+        [(position[before], position[after]) for before, after in edges],
+        vertex_spacing=1,
+        dummy_size=_BEND_WIDTH,
+        ranking_type="up",  # the layers of graph.layers(); the default ranking takes minutes for a thousand nodes
+        transpose=len(nodes) <= _TRANSPOSE_NODES,
+        check_layout=False,  # it would lay out again and again until its check passes, for seconds
+    )
+    parts = [
+        _part(nodes, {int(key): float(place) for key, (place, _) in positions}, pieces or (), layer)
+        for positions, _, _, pieces in solved
+    ]
+    return sorted(parts, key=lambda part: min(part.across))
+
+
+def _part(
+    nodes: Sequence[int], across: dict[int, float], pieces: Iterable[tuple[Any, Any]], layer: Sequence[int]
+) -> _Part:
+    """A connected part from the library's answer, where a number from ``len(nodes)`` on is a bend."""
+    pieces = [(int(before), int(after)) for before, after in pieces]
+    following = {before: after for before, after in pieces if before >= len(nodes)}
+    chains: dict[tuple[int, int], list[int]] = {}
+    for before, after in pieces:
+        chain = []
+        while before < len(nodes) <= after:
+            chain.append(after)
+            after = following[after]
+        if chain:
+            chains[nodes[before], nodes[after]] = chain
+    if _runs_against_plan({nodes[key]: place for key, place in across.items() if key < len(nodes)}, layer):
+        largest = max(across.values())
+        across = {key: largest - place for key, place in across.items()}
+    return _Part(
+        across={nodes[key]: place for key, place in across.items() if key < len(nodes)},
+        bends={edge: tuple(across[bend] for bend in chain) for edge, chain in chains.items()},
+    )
+
+
+def _runs_against_plan(across: Mapping[int, float], layer: Sequence[int]) -> bool:
+    """Whether within the layers nodes mostly stand in reverse plan order: then the part is drawn mirrored."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(across):
+        rows[layer[number]].append(number)
+    steps = [after - before for row in rows.values() for before, after in pairwise(across[number] for number in row)]
+    return sum(step < 0 for step in steps) > len(steps) / 2
+
+
+def _grid(numbers: Sequence[int], depth: int, offset: float) -> dict[int, Place]:
+    """Places for nodes without any edge: rows below everything else, as many to a row as there are layers, or more."""
+    wide = max(depth, math.ceil(math.sqrt(len(numbers) / 2)))
+    return {number: (float(index % wide), offset + index // wide) for index, number in enumerate(numbers)}

@@ -1,0 +1,221 @@
+"""``summary.md``: a run in markdown with mermaid diagrams, as the job summaries of CI systems show it.
+
+Links are left out: a job summary stands on a page of its own, far from the run folder.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.reports.gantt import Bar, gantt_of_run
+from pynb_dag_runner.reports.graph import graph_of_run
+from pynb_dag_runner.reports.graph_text import mermaid, mermaid_text
+from pynb_dag_runner.reports.wording import (
+    UNKNOWN,
+    State,
+    count,
+    cut,
+    duration,
+    moment,
+    printable,
+    size,
+    state_of_task,
+    state_word,
+)
+from pynb_dag_runner.run_folder.run import Run, TaskRun
+
+MAX_BYTES = 1024 * 1024
+"""Of one step's summary on GitHub; a larger one is not shown at all (GitHub Docs, "Workflow commands for GitHub
+Actions", "Step isolation and limits")."""
+
+MAX_ROWS = 500
+"""Rows of the table; of a larger run only the tasks that did not succeed are listed, up to this number."""
+
+MAX_FAILURES = 20
+MAX_TRACEBACK_LINES = 40
+"""Tracebacks that are quoted, and their last lines."""
+
+MERMAID_MAX_CHARACTERS = 50_000
+MERMAID_MAX_EDGES = 500
+"""Mermaid draws nothing above these, its defaults ``maxTextSize`` and ``maxEdges``, which GitHub does not change."""
+
+_LEFT_OUT = "Some of it is left out here: there was too much. `report.html` in the run folder has all."
+_MAX_TEXT = 300
+_MAX_LINE = 400
+_SYMBOLS: dict[State, str] = {
+    TaskStatus.SUCCEEDED: "✅",
+    TaskStatus.FAILED: "❌",
+    TaskStatus.TIMED_OUT: "⏰",
+    TaskStatus.CRASHED: "💥",
+    TaskStatus.CANCELLED: "🚫",
+    TaskStatus.SKIPPED: "⏭️",
+    TaskStatus.RUNNING: "▶️",
+    TaskStatus.PENDING: "⏳",
+    RunStatus.INTERRUPTED: "⏸️",
+}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&!:@$])|(?<=www)(\.)", re.IGNORECASE)
+
+
+def render_summary(run: Run) -> str:
+    """The summary of a run, of whatever status; at most :data:`MAX_BYTES` of UTF-8."""
+    parts = [*_head(run)]
+    if run.tasks:
+        parts += [*_diagrams(run), *_table(run)]
+    parts += [*_failures(run), *_warnings(run)]
+    kept: list[str] = []
+    room = MAX_BYTES - len(_LEFT_OUT.encode()) - 2
+    for part in parts:
+        length = len(part.encode()) + 2
+        if length <= room:
+            kept.append(part)
+            room -= length
+    if len(kept) < len(parts):
+        kept.append(_LEFT_OUT)
+    return "\n\n".join(kept) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """``text`` in one line that markdown, also inside a table, shows as it is; cut when very long."""
+    return _MARKDOWN.sub(lambda match: f"\\{match.group()}", cut(" ".join(printable(text).split()), _MAX_TEXT))
+
+
+def _head(run: Run) -> Iterator[str]:
+    yield f"## {_SYMBOLS[run.status]} {markdown_text(run.pipeline)}: {state_word(run.status)}"
+    counted = Counter(state_of_task(run, task) for task in run.tasks)
+    counts = ", ".join(f"{number:,} {state_word(state)}" for state, number in counted.most_common())
+    facts = [count(len(run.tasks), "task") + (f" ({counts})" if counts else "")]
+    if run.duration_s is not None:
+        facts.append(duration(run.duration_s))
+    yield " · ".join([*facts, f"started {moment(run.start)}", f"run `{_code(run.id)}`"])
+    git = run.record.git
+    if git:
+        changed = " with uncommitted changes" if git.dirty else ""
+        branch = f" on {markdown_text(git.branch)}" if git.branch else ""
+        yield f"Commit `{_code(git.commit[:12])}`{branch}{changed}"
+    if run.record.parameters:
+        values = (f"{markdown_text(key)} = {markdown_text(str(value))}" for key, value in run.record.parameters.items())
+        yield "Parameters: " + "; ".join(values)
+
+
+def _code(text: str) -> str:
+    """Text for a code span, where nothing can be escaped."""
+    return cut(printable(text), _MAX_TEXT).replace("`", "'").replace("\n", " ")
+
+
+def _diagrams(run: Run) -> Iterator[str]:
+    graph = graph_of_run(run)
+    diagrams = (
+        ("### Graph", mermaid(graph), len(graph.edges)),
+        ("### Time\n\nThe axis is in the time zone of your browser.", _mermaid_gantt(run), 0),
+    )
+    for title, text, edges in diagrams:
+        if not text:
+            continue
+        yield title
+        if len(text) > MERMAID_MAX_CHARACTERS or edges > MERMAID_MAX_EDGES:
+            yield "Left out: the run is too large for a mermaid diagram. `report.html` in the run folder has it."
+        else:
+            yield f"```mermaid\n{text}```"
+
+
+def _mermaid_gantt(run: Run) -> str:
+    """A Gantt chart with one line for each attempt, in order of start; empty if nothing ran."""
+    lines = [
+        f"  {mermaid_text(_bar_text(row.name, bar, len(row.bars)))} :{_bar_class(bar)}{_span(run, bar)}"
+        for row in gantt_of_run(run).rows
+        for bar in row.bars
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["gantt", "  dateFormat x", "  axisFormat %H:%M:%S", *lines]) + "\n"
+
+
+def _bar_text(name: str, bar: Bar, attempts: int) -> str:
+    number = f" ({bar.number})" if attempts > 1 else ""
+    state = "" if bar.state is Outcome.SUCCEEDED else f" {state_word(bar.state)}"
+    return f"{cut(name, 40)}{number}{state}, {duration(bar.end_s - bar.start_s)}"
+
+
+def _bar_class(bar: Bar) -> str:
+    """Mermaid's own classes: blue is plain, ``active`` is light, ``crit`` is red, ``done`` is grey."""
+    if bar.state is Outcome.SUCCEEDED:
+        return ""
+    if bar.is_open:
+        return "active, "
+    return "done, " if bar.state is Outcome.CANCELLED else "crit, "
+
+
+def _span(run: Run, bar: Bar) -> str:
+    """Start and end in milliseconds since 1970; the axis is in the reader's time zone."""
+    start, end = (int((run.start + timedelta(seconds=at)).timestamp() * 1000) for at in (bar.start_s, bar.end_s))
+    return f"{start}, {max(end, start + 1)}"
+
+
+def _table(run: Run) -> Iterator[str]:
+    tasks: Sequence[TaskRun] = run.tasks
+    title = "### Tasks"
+    if len(tasks) > MAX_ROWS:
+        tasks = [task for task in tasks if task.status is not TaskStatus.SUCCEEDED]
+        title = "### Tasks that did not succeed"
+    if not tasks:
+        return
+    yield title
+    head = (
+        "| Task | Status | Attempts | Duration | Queue | CPU | Peak memory | Error |\n|---|---|--:|--:|--:|--:|--:|---|"
+    )
+    yield "\n".join([head, *(_table_row(run, task) for task in tasks[:MAX_ROWS])])
+    if len(tasks) > MAX_ROWS:
+        yield f"And {len(tasks) - MAX_ROWS:,} more; `report.html` in the run folder has all."
+
+
+def _table_row(run: Run, task: TaskRun) -> str:
+    state, last = state_of_task(run, task), task.last_attempt
+    error = ""
+    if task.failure:
+        error = f"{task.failure.kind}: {task.failure.message}"
+    elif task.blocked_by:
+        error = f"{task.blocked_by} did not succeed"
+    cells = [
+        markdown_text(task.name),
+        f"{_SYMBOLS[state]} {state_word(state)}",
+        str(len(task.attempts)),
+        duration(task.duration_s),
+        duration(last.queue_s) if last else UNKNOWN,
+        duration(last.cpu_time_s) if last else UNKNOWN,
+        size(last.peak_memory_bytes) if last else UNKNOWN,
+        markdown_text(error),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _failures(run: Run) -> Iterator[str]:
+    """The ends of the tracebacks of failed tasks, folded."""
+    failed = [task for task in run.tasks if task.failure and task.failure.traceback]
+    if not failed:
+        return
+    yield "### Errors"
+    for task in failed[:MAX_FAILURES]:
+        failure = task.failure
+        assert failure is not None
+        lines = [line[:_MAX_LINE] for line in printable(failure.traceback).splitlines()[-MAX_TRACEBACK_LINES:]]
+        fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
+        text = "\n".join([fence, *lines, fence])
+        yield f"<details><summary>{_html(task.name)}: {_html(failure.kind)}</summary>\n\n{text}\n\n</details>"
+    if len(failed) > MAX_FAILURES:
+        yield f"And {count(len(failed) - MAX_FAILURES, 'error')} more; `report.html` in the run folder has all."
+
+
+def _html(text: str) -> str:
+    """Text inside an HTML element, where markdown's backslashes do not count."""
+    short = cut(" ".join(printable(text).split()), _MAX_TEXT)
+    return re.sub(r"[^\w ,.()=/-]", lambda match: f"&#{ord(match.group())};", short)
+
+
+def _warnings(run: Run) -> Iterator[str]:
+    if run.warnings:
+        yield "### Warnings"
+        yield "\n".join(f"- {markdown_text(warning)}" for warning in run.warnings[:MAX_FAILURES])
+        if len(run.warnings) > MAX_FAILURES:
+            yield f"And {len(run.warnings) - MAX_FAILURES:,} more."
