@@ -1,0 +1,352 @@
+"""A read run as MLflow runs: names, times, statuses, parameters, metrics, tags, files. Pure.
+
+=====================  ==================================================================
+pipeline run           parent run, named by the run id
+task                   nested run, with the data of its last attempt
+earlier attempt        nested run of the task's run; only where there were several attempts
+=====================  ==================================================================
+
+``docs/mlflow.md`` lists for users what is found where.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlflow_bridge.limits import (
+    MAX_PARAM_CHARACTERS,
+    MAX_RUN_NAME_CHARACTERS,
+    MAX_TAG_CHARACTERS,
+    artifact_name,
+    cut,
+    legal_keys,
+)
+from mlflow_bridge.values import ArtifactFile, MappedRun, MetricPoint, MlflowStatus
+from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, Run, TaskRun
+from pynb_dag_runner.run_folder.paths import ARTIFACTS, LOG, NOTEBOOK, NOTEBOOK_HTML, REPORT, RUN, SUMMARY, encode_name
+
+KEY = "pynb_dag_runner.key"
+RUN_ID = "pynb_dag_runner.run_id"
+UPLOAD = "pynb_dag_runner.upload"
+COMPLETE = "complete"
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+ORIGINAL_VALUES = "original-values.json"
+"""Artifact that holds what MLflow could not take as it was: names that were changed, values that were cut."""
+
+RUN_STATUSES: Mapping[RunStatus, MlflowStatus] = {
+    RunStatus.SUCCEEDED: MlflowStatus.FINISHED,
+    RunStatus.FAILED: MlflowStatus.FAILED,
+    RunStatus.CANCELLED: MlflowStatus.KILLED,
+    RunStatus.INTERRUPTED: MlflowStatus.KILLED,
+    RunStatus.RUNNING: MlflowStatus.KILLED,  # never sent: an upload refuses a run that is still running
+}
+TASK_STATUSES: Mapping[TaskStatus, MlflowStatus] = {
+    TaskStatus.SUCCEEDED: MlflowStatus.FINISHED,
+    TaskStatus.FAILED: MlflowStatus.FAILED,
+    TaskStatus.TIMED_OUT: MlflowStatus.KILLED,
+    TaskStatus.CRASHED: MlflowStatus.KILLED,
+    TaskStatus.CANCELLED: MlflowStatus.KILLED,
+    TaskStatus.SKIPPED: MlflowStatus.KILLED,
+    TaskStatus.PENDING: MlflowStatus.KILLED,  # of an interrupted or cancelled run
+    TaskStatus.RUNNING: MlflowStatus.KILLED,
+}
+_COUNTED = (
+    TaskStatus.SUCCEEDED,
+    TaskStatus.FAILED,
+    TaskStatus.TIMED_OUT,
+    TaskStatus.CRASHED,
+    TaskStatus.CANCELLED,
+    TaskStatus.SKIPPED,
+)
+_GIT_TAGS = {
+    "commit": "mlflow.source.git.commit",
+    "branch": "mlflow.source.git.branch",
+    "remote_url": "mlflow.source.git.repoURL",
+}
+
+
+def pipeline_key(run: Run) -> str:
+    """The key of the parent run."""
+    return run.id
+
+
+def task_key(run: Run, task: TaskRun) -> str:
+    """The key of a task's run. The name is encoded, so that its slashes can't be taken for ours."""
+    return f"{run.id}/{encode_name(task.name)}"
+
+
+def attempt_key(run: Run, task: TaskRun, attempt: AttemptRun) -> str:
+    """The key of an earlier attempt's run."""
+    return f"{task_key(run, task)}/{attempt.number}"
+
+
+def status_word(run: Run, task: TaskRun) -> str:
+    """The status of a task, for people; INTERRUPTED if the runner died while it ran."""
+    if run.status is RunStatus.INTERRUPTED and task.attempts and not task.status.is_final:
+        return RunStatus.INTERRUPTED.value
+    return task.status.value
+
+
+def map_pipeline(run: Run) -> MappedRun:
+    """The parent run, without the note and the index: they need the ids of the nested runs."""
+    end_ms = _ms(run.end or run.start)
+    metrics: list[tuple[str, float | None]] = [
+        ("duration_s", run.duration_s),
+        ("attempts", float(sum(len(task.attempts) for task in run.tasks))),
+        ("tasks/total", float(len(run.tasks))),
+    ]
+    counts = Counter(task.status for task in run.tasks)
+    metrics += [(f"tasks/{status.value.lower()}", float(counts[status])) for status in _COUNTED]
+    metrics += [(f"task_duration_s/{task.name}", task.duration_s) for task in run.tasks]
+    tags = {
+        "pynb_dag_runner.kind": "pipeline",
+        "pynb_dag_runner.status": run.status.value,
+        KEY: pipeline_key(run),
+        **_shared_tags(run),
+        "mlflow.source.name": run.pipeline,
+        "mlflow.source.type": "LOCAL",
+    }
+    names = [(name, path) for name, path in ((REPORT, run.report), (SUMMARY, run.summary)) if path]
+    return _fitted(
+        key=tags[KEY],
+        name=run.id,
+        start_ms=_ms(run.start),
+        end_ms=end_ms,
+        status=RUN_STATUSES[run.status],
+        params=flattened(run.record.parameters),
+        metrics=[MetricPoint(key=key, value=value, timestamp_ms=end_ms) for key, value in metrics if value is not None],
+        tags=tags,
+        files=[(path, PurePosixPath(name)) for name, path in [*names, (RUN, Path(RUN))]],
+    )
+
+
+def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:
+    """A task's run.
+
+    Args:
+        details: of its last attempt; empty if it has none.
+    """
+    last = task.last_attempt
+    start, end = _task_times(run, task)
+    tags = {
+        "pynb_dag_runner.kind": "task",
+        "pynb_dag_runner.task": task.name,
+        "pynb_dag_runner.status": status_word(run, task),
+    }
+    if last and last.outcome:
+        tags["pynb_dag_runner.outcome"] = last.outcome.value
+    if task.blocked_by:
+        tags["pynb_dag_runner.blocked_by"] = task.blocked_by
+    tags |= {KEY: task_key(run, task), **_shared_tags(run), **_source_tags(task)}
+    own: list[tuple[str, float | None]] = [("duration_s", task.duration_s), ("attempts", float(len(task.attempts)))]
+    if len(task.attempts) > 1 and last:
+        own.append(("last_attempt_duration_s", last.duration_s))
+    return _fitted(
+        key=tags[KEY],
+        name=task.name,
+        start_ms=_ms(start),
+        end_ms=_ms(end),
+        status=TASK_STATUSES[task.status],
+        params=_task_params(last, details),
+        metrics=_task_metrics(last, details, own, _ms(end)),
+        tags={**_user_tags(details.tags), **tags},
+        files=_attempt_files(last, details),
+    )
+
+
+def map_attempt(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDetails) -> MappedRun:
+    """The run of an attempt that was not the task's last one."""
+    start = attempt.start or attempt.end or run.start
+    end = attempt.end or start
+    outcome = attempt.outcome.value if attempt.outcome else RunStatus.INTERRUPTED.value
+    tags = {
+        "pynb_dag_runner.kind": "attempt",
+        "pynb_dag_runner.task": task.name,
+        "pynb_dag_runner.attempt": str(attempt.number),
+        "pynb_dag_runner.status": outcome,
+        "pynb_dag_runner.outcome": outcome,
+        KEY: attempt_key(run, task, attempt),
+        **_shared_tags(run),
+        **_source_tags(task),
+    }
+    return _fitted(
+        key=tags[KEY],
+        name=f"{task.name} (attempt {attempt.number})",
+        start_ms=_ms(start),
+        end_ms=_ms(end),
+        status=_attempt_status(attempt.outcome),
+        params=_task_params(attempt, details),
+        metrics=_task_metrics(attempt, details, [("duration_s", attempt.duration_s)], _ms(end)),
+        tags={**_user_tags(details.tags), **tags},
+        files=_attempt_files(attempt, details),
+    )
+
+
+def _attempt_status(outcome: Outcome | None) -> MlflowStatus:
+    return TASK_STATUSES[TaskStatus(outcome.value)] if outcome else MlflowStatus.KILLED
+
+
+def _task_times(run: Run, task: TaskRun) -> tuple[datetime, datetime]:
+    """Start and end of a task's run; a task that never started has no length, at the time when that was settled."""
+    end = task.end or next((attempt.end for attempt in reversed(task.attempts) if attempt.end), None)
+    end = end or run.end or task.start or run.start
+    return task.start or end, end
+
+
+def _shared_tags(run: Run) -> dict[str, str]:
+    """Tags of the parent that its nested runs carry too, so that each can be searched by them."""
+    record = run.record
+    tags = {RUN_ID: run.id, "pynb_dag_runner.pipeline": run.pipeline}
+    if record.driver.user:
+        tags["mlflow.user"] = record.driver.user
+    if record.git:
+        git = record.git.model_dump()
+        tags |= {tag: str(git[key]) for key, tag in _GIT_TAGS.items() if git[key]}
+        if record.git.dirty:
+            tags["pynb_dag_runner.git_dirty"] = "true"
+    return tags | {f"ci.{name}": value for name, value in record.ci.items()}
+
+
+def _source_tags(task: TaskRun) -> dict[str, str]:
+    return {
+        "mlflow.source.name": task.source,
+        "mlflow.source.type": "NOTEBOOK" if task.kind == "notebook" else "LOCAL",
+    }
+
+
+def _user_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that a task set; those that MLflow or the bridge give a meaning are kept under another name."""
+    return {
+        key if key == NOTE or not key.startswith(("mlflow.", "pynb_dag_runner.")) else f"user.{key}": value
+        for key, value in tags.items()
+    }
+
+
+def _task_params(attempt: AttemptRun | None, details: AttemptDetails) -> dict[str, str]:
+    """Parameters as received and as logged; what the task logged goes first where both have a key."""
+    received = flattened(attempt.parameters) if attempt else {}
+    logged = dict(details.params)
+    clashing = {key for key, value in received.items() if logged.get(key, value) != value}
+    return {
+        **{f"parameter.{key}" if key in clashing else key: value for key, value in received.items()},
+        **logged,
+    }
+
+
+def _task_metrics(
+    attempt: AttemptRun | None, details: AttemptDetails, own: Iterable[tuple[str, float | None]], end_ms: int
+) -> list[MetricPoint]:
+    """Metrics as logged, and ours; of a name that the task itself used, only the task's points."""
+    logged = [
+        MetricPoint(key=point.key, value=point.value, step=point.step, timestamp_ms=_ms(point.timestamp))
+        for point in details.metrics
+    ]
+    ours = list(own)
+    if attempt:
+        peak = attempt.peak_memory_bytes
+        ours += [
+            ("queue_s", attempt.queue_s),
+            ("system/cpu_time_s", attempt.cpu_time_s),
+            # MLflow's own system metrics count megabytes as 1e6 bytes.
+            ("system/peak_memory_megabytes", None if peak is None else peak / 1e6),
+        ]
+    taken = {point.key for point in logged}
+    return logged + [
+        MetricPoint(key=key, value=value, timestamp_ms=end_ms)
+        for key, value in ours
+        if value is not None and key not in taken
+    ]
+
+
+def _attempt_files(attempt: AttemptRun | None, details: AttemptDetails) -> list[tuple[Path, PurePosixPath]]:
+    """Files of an attempt: where in the run folder, and their names among the artifacts."""
+    if attempt is None:
+        return []
+    own = ((NOTEBOOK_HTML, attempt.html), (NOTEBOOK, attempt.notebook), (LOG, attempt.log))
+    return [(path, PurePosixPath(name)) for name, path in own if path] + [
+        (attempt.folder / ARTIFACTS / artifact, PurePosixPath(ARTIFACTS, artifact)) for artifact in details.artifacts
+    ]
+
+
+def flattened(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as texts, nested mappings with dots between their keys; what is no text becomes JSON.
+
+    A mapping whose dotted keys are taken (``{"a.b": 1, "a": {"b": 2}}``) stays one JSON value.
+    """
+    texts: dict[str, str] = {}
+    for name, value in parameters.items():
+        pairs = list(_leaves(name, value))
+        keys = {key for key, _ in pairs}
+        if len(keys) < len(pairs) or keys - {name} & (texts.keys() | parameters.keys()):
+            pairs = [(name, _text(value))]
+        texts.update(pairs)
+    return texts
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(f"{key}.{name}", item)
+    else:
+        yield key, _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _fitted(
+    *,
+    key: str,
+    name: str,
+    start_ms: int,
+    end_ms: int,
+    status: MlflowStatus,
+    params: Mapping[str, str],
+    metrics: Iterable[MetricPoint],
+    tags: Mapping[str, str],
+    files: Sequence[tuple[Path, PurePosixPath]],
+) -> MappedRun:
+    """A run whose names and values MLflow takes; what had to be changed is kept in an artifact."""
+    points = list(metrics)
+    param_keys, tag_keys = legal_keys(params), legal_keys(tags)
+    metric_keys = legal_keys(point.key for point in points)
+    targets = {str(path): artifact_name(path) for _, path in files}
+    changed = {
+        "names of params": _renamed(param_keys),
+        "names of metrics": _renamed(metric_keys),
+        "names of tags": _renamed(tag_keys),
+        "names of artifacts": _renamed(targets),
+        "values of params": {param_keys[k]: v for k, v in params.items() if len(v) > MAX_PARAM_CHARACTERS},
+        "values of tags": {tag_keys[k]: v for k, v in tags.items() if len(v) > MAX_TAG_CHARACTERS},
+    }
+    kept = {kind: values for kind, values in changed.items() if values}
+    return MappedRun(
+        key=key,
+        name=cut(name, MAX_RUN_NAME_CHARACTERS),
+        start_ms=start_ms,
+        end_ms=max(start_ms, end_ms),
+        status=status,
+        params={param_keys[k]: cut(v, MAX_PARAM_CHARACTERS) for k, v in params.items()},
+        metrics=tuple(
+            MetricPoint(key=metric_keys[p.key], value=p.value, step=p.step, timestamp_ms=p.timestamp_ms) for p in points
+        ),
+        tags={tag_keys[k]: cut(v, MAX_TAG_CHARACTERS) for k, v in tags.items()},
+        files=tuple(ArtifactFile(source=source, target=targets[str(path)]) for source, path in files),
+        texts={ORIGINAL_VALUES: json.dumps(kept, indent=1, ensure_ascii=True) + "\n"} if kept else {},
+    )
+
+
+def _renamed(names: Mapping[str, str]) -> dict[str, str]:
+    """Original names by the new ones, of those that had to be changed."""
+    return {new: old for old, new in names.items() if new != old}
+
+
+def _ms(time: datetime) -> int:
+    """Milliseconds since 1970, at least 1: MLflow takes 0 for "now" and refuses less."""
+    return max(1, round(time.timestamp() * 1000))

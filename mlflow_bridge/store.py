@@ -1,0 +1,47 @@
+"""The few calls that an upload makes, whatever store is behind them.
+
+:class:`mlflow_bridge.client.MlflowStore` makes them with MLflow's own client.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from mlflow_bridge.target import Target
+from mlflow_bridge.values import Batch, Experiment, MlflowStatus, StoredRun
+
+
+class TrackingStore(Protocol):
+    """A place that keeps MLflow runs. Every call raises :class:`mlflow_bridge.errors.StoreError` if it is refused.
+
+    Attributes:
+        target: where it is.
+        threads: how many calls at once make it faster.
+    """
+
+    target: Target
+    threads: int
+
+    def experiment(self, name: str) -> Experiment | None:
+        """The experiment of this name, deleted or not; None if there is none."""
+
+    def create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
+        """Make an experiment; if another process was faster, the one that is there."""
+
+    def search(self, experiment_id: str, tag: str, value: str) -> Iterator[StoredRun]:
+        """Runs of an experiment, active and deleted, with this value of a tag. Neither may hold a quote."""
+
+    def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> StoredRun:
+        """A new run, in MLflow's status RUNNING, that started at ``start_ms`` (milliseconds since 1970, UTC)."""
+
+    def log_artifact(self, run: StoredRun, path: Path, directory: str) -> None:
+        """Send a file; it keeps the last part of its name. ``directory`` "" stands for the top of the artifacts."""
+
+    def log_batch(self, run_id: str, batch: Batch) -> None:
+        """Send data that fits into one request; written in the order parameters, metrics, tags."""
+
+    def end_run(self, run_id: str, status: MlflowStatus, end_ms: int) -> None:
+        """Set status and end time, milliseconds since 1970, UTC."""
+
+    def delete_run(self, run_id: str) -> None:
+        """Put a run into MLflow's bin; no error if it is there already."""

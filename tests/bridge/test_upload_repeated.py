@@ -1,0 +1,272 @@
+"""Uploads that are cut off, that meet another one, or that find something deleted in MLflow."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from mlflow_bridge import StoreError, UploadError, UploadOutcome, upload
+from mlflow_bridge.client import MlflowStore, open_store
+from mlflow_bridge.store import TrackingStore
+from mlflow_bridge.target import resolve_target
+from mlflow_bridge.uploading import upload_folder
+from pynb_dag_runner.outcome import Outcome, RunStatus
+from tests.bridge.mlflow_contents import Contents
+from tests.bridge.run_folders import RUN_ID, Attempt, Task, make_run
+
+RETRIED = Task(name="a", attempts=(Attempt(outcome=Outcome.FAILED), Attempt(start_s=11, metrics=[("loss", 1.0, 0)])))
+PLAIN = Task(name="b", attempts=(Attempt(html=None, params={"p": "1"}),))
+TREE = {"": None, "a": "", "a/1": "a", "b": ""}
+
+
+def small_run(directory: Path) -> Path:
+    return make_run(directory, RETRIED, PLAIN)
+
+
+class Watched:
+    """A real store; before each call, something may happen."""
+
+    def __init__(self, store: MlflowStore, before: Callable[[int, str], None]) -> None:
+        self._store = store
+        self._before = before
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._store, name)
+        if not callable(value):
+            return value
+
+        def call(*args: object) -> object:
+            self._before(self.calls, name)
+            self.calls += 1
+            return value(*args)
+
+        return call
+
+
+def watched(store: MlflowStore, before: Callable[[int, str], None]) -> TrackingStore:
+    return cast(TrackingStore, Watched(store, before))
+
+
+def cut_off_at(last: int) -> Callable[[int, str], None]:
+    def before(call: int, name: str) -> None:
+        if call == last:
+            raise StoreError("cut off")
+
+    return before
+
+
+def cut_off_before_making_run(number: int) -> Callable[[int, str], None]:
+    """Of the four runs, in their order: parent, a, attempt 1 of a, b."""
+    made = iter(range(1, 5))
+
+    def before(call: int, name: str) -> None:
+        if name == "create_run" and next(made) == number:
+            raise StoreError("cut off")
+
+    return before
+
+
+def number_of_calls(store: MlflowStore, folder: Path) -> int:
+    counting = Watched(store, lambda call, name: None)
+    upload_folder(folder, cast(TrackingStore, counting), experiment="counted")
+    return counting.calls
+
+
+def upload_and_die(folder: str, uri: str, experiment: str) -> None:
+    """Runs in a process of its own."""
+
+    def before(call: int, name: str) -> None:
+        if call == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    upload_folder(Path(folder), watched(open_store(resolve_target(uri)), before), experiment=experiment)
+
+
+def assert_one_complete_set(contents: Contents) -> None:
+    assert contents.tree() == TREE
+    assert {mark for _, mark in contents.statuses().values()} == {"complete"}
+    run = contents.by_key()["a"]
+    assert [value for value, _, _ in contents.history(run, "loss")] == [1.0]
+    assert contents.artifacts(run) == ["notebook.html", "notebook.ipynb", "output.log"]
+
+
+def test_an_upload_that_was_cut_off_anywhere_is_completed(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    for last in range(number_of_calls(sqlite_store, folder)):
+        experiment = f"cut off at {last}"
+        with pytest.raises(StoreError):
+            upload_folder(folder, watched(sqlite_store, cut_off_at(last)), experiment=experiment)
+        upload_folder(folder, sqlite_store, experiment=experiment)
+        assert_one_complete_set(Contents(sqlite_uri, experiment))
+
+
+def test_completing_says_so_and_keeps_the_runs_that_are_there(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    with pytest.raises(StoreError):
+        upload_folder(folder, watched(sqlite_store, cut_off_before_making_run(4)))
+    before = {run.info.run_id for run in Contents(sqlite_uri, "digits").runs()}
+    assert len(before) == 3
+    assert upload_folder(folder, sqlite_store).outcome is UploadOutcome.COMPLETED
+    assert before < {run.info.run_id for run in Contents(sqlite_uri, "digits").runs()}
+
+
+def test_an_upload_of_a_copy_at_any_moment_of_another_leaves_one_set(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for moment in range(number_of_calls(sqlite_store, folder)):
+        experiment = f"met at {moment}"
+
+        def meet(call: int, name: str, moment: int = moment, experiment: str = experiment) -> None:
+            if call == moment:
+                upload_folder(copy, sqlite_store, experiment=experiment)
+
+        upload_folder(folder, watched(sqlite_store, meet), experiment=experiment)
+        assert_one_complete_set(Contents(sqlite_uri, experiment))
+
+
+def test_after_two_uploads_the_links_lead_to_the_runs_that_are_left(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    names = [f"t{n}" for n in range(6)]
+    folder = make_run(tmp_path / "runs", *(Task(name=name) for name in names))
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def meet(call: int, name: str) -> None:
+        if call == 4:  # the parent is there, and the other upload goes on with it
+            upload_folder(copy, sqlite_store)
+
+    upload_folder(folder, watched(sqlite_store, meet))
+    by_key = Contents(sqlite_uri, "digits").by_key()
+    for name in names:
+        assert by_key[name].info.run_id in by_key[""].data.tags["mlflow.note.content"]
+
+
+def test_two_processes_that_upload_to_a_new_store_at_once_leave_one_set(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    code = "import sys; from mlflow_bridge import upload; upload(sys.argv[1], sys.argv[2])"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), uri], cwd=tmp_path, stderr=subprocess.PIPE)
+        for path in (folder, copy)
+    ]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert_one_complete_set(Contents(uri, "digits"))
+
+
+def test_an_upload_that_was_killed_is_completed(server_uri: str, experiment: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    code = "import sys; from tests.bridge.test_upload_repeated import upload_and_die; upload_and_die(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(folder), server_uri, experiment]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert 0 < len(Contents(server_uri, experiment).runs()) <= 4
+    assert upload(folder, server_uri, experiment).outcome is UploadOutcome.COMPLETED
+    assert_one_complete_set(Contents(server_uri, experiment))
+
+
+def test_a_run_that_was_deleted_in_MLflow_is_not_uploaded_again(uri: str, experiment: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    contents = Contents(uri, experiment)
+    contents.client.delete_run(upload(folder, uri, experiment).mlflow_run_id)
+    with pytest.raises(UploadError, match=f"the run {RUN_ID} was deleted in MLflow .*restore it there"):
+        upload(folder, uri, experiment)
+    contents.client.restore_run(contents.client.search_runs([contents.experiment_id], run_view_type=2)[0].info.run_id)
+    assert upload(folder, uri, experiment).outcome is UploadOutcome.UNCHANGED
+
+
+def test_a_task_run_that_was_deleted_stays_so_and_is_named(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    contents = Contents(sqlite_uri, "digits")
+    with pytest.raises(StoreError):
+        upload_folder(folder, watched(sqlite_store, cut_off_before_making_run(4)))
+    contents.client.delete_run(contents.by_key()["a"].info.run_id)
+    result = upload_folder(folder, sqlite_store)
+    assert result.warnings == ("task runs deleted in MLflow stay deleted: a",)
+    assert "a" not in contents.by_key()
+
+
+def test_a_deleted_experiment_is_named_with_what_to_do(uri: str, experiment: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    upload(folder, uri, experiment)
+    contents = Contents(uri, experiment)
+    contents.client.delete_experiment(contents.experiment_id)
+    with pytest.raises(UploadError, match=r"was deleted in MLflow; restore it there, .*mlflow gc.*--experiment"):
+        upload(folder, uri, experiment)
+
+
+def test_an_experiment_of_a_server_can_not_be_written_to_through_its_database(sqlite_uri: str, tmp_path: Path) -> None:
+    Contents(sqlite_uri, "").client.create_experiment("digits", "mlflow-artifacts:/7")
+    with pytest.raises(UploadError, match=r"was made by an MLflow server.*--tracking-uri http://"):
+        upload(small_run(tmp_path / "runs"), sqlite_uri)
+
+
+def test_a_run_that_is_still_going_on_is_refused(sqlite_uri: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs", PLAIN, status=RunStatus.RUNNING, alive=True)
+    with pytest.raises(UploadError, match="is still going on; upload it when it has ended"):
+        upload(folder, sqlite_uri)
+
+
+def test_a_run_whose_runner_died_is_uploaded_as_far_as_it_came(sqlite_uri: str, tmp_path: Path) -> None:
+    running = Task(name="a", attempts=(Attempt(outcome=None),))
+    folder = make_run(tmp_path / "runs", running, Task(name="b", attempts=()), status=RunStatus.RUNNING)
+    upload(folder, sqlite_uri)
+    statuses = Contents(sqlite_uri, "digits").statuses()
+    assert statuses == dict.fromkeys(("", "a", "b"), ("KILLED", "complete"))
+
+
+def test_links_in_a_run_folder_are_not_followed(sqlite_uri: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "runs", Task(attempts=(Attempt(artifacts={"real.txt": b"real"}),)))
+    (tmp_path / "secret.txt").write_text("secret")
+    artifacts = folder / "tasks" / "train" / "attempt-1" / "artifacts"
+    (artifacts / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (artifacts / "folder").symlink_to(tmp_path)
+    upload(folder, sqlite_uri)
+    contents = Contents(sqlite_uri, "digits")
+    assert [n for n in contents.artifacts(contents.by_key()["train"]) if "artifacts/" in n] == ["artifacts/real.txt"]
+
+
+def test_a_file_exchanged_for_a_link_while_the_upload_goes_on_is_refused(
+    sqlite_store: MlflowStore, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "runs", Task(attempts=(Attempt(artifacts={"a.txt": b"a", "b.txt": b"b"}),)))
+    victim = folder / "tasks" / "train" / "attempt-1" / "artifacts" / "b.txt"
+    (tmp_path / "secret.txt").write_text("secret")
+
+    def exchange(call: int, name: str) -> None:
+        if name == "log_artifact" and not victim.is_symlink():
+            victim.unlink()
+            victim.symlink_to(tmp_path / "secret.txt")
+
+    with pytest.raises(UploadError, match=r"b\.txt can't be read"):
+        upload_folder(folder, watched(sqlite_store, exchange))
+
+
+def test_a_run_id_that_could_not_stand_in_a_search_is_refused(sqlite_uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UploadError, match="run_id: got"):
+        upload(make_run(tmp_path / "runs", PLAIN, run_id="x' OR '1"), sqlite_uri)
+
+
+def test_an_upload_writes_nothing_into_the_run_folder(sqlite_uri: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    before = sorted(folder.rglob("*"))
+    upload(folder, sqlite_uri)
+    assert sorted(folder.rglob("*")) == before
