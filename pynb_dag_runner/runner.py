@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from pynb_dag_runner import checks, events, provenance, reports
 from pynb_dag_runner.attempts import LiveAttempt, Values, resources_of
@@ -20,7 +19,7 @@ from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.pages import PAGE_BOUND_S, Pages
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.plan import Decision, Plan, Retry, RetryRule, Settle, Start, Stop
-from pynb_dag_runner.run_folder import TaskRun, paths, read_run
+from pynb_dag_runner.run_folder import Run, TaskRun, paths, read_run
 from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, OptionsRecord, PlannedTask, RunRecord, TaskRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.work.attempt import run_attempt
@@ -105,9 +104,9 @@ def run_dag(
         run = _Run(dag, record, engine, writer, listeners, clock, interrupts, fail_fast=fail_fast)
         stack.callback(run.pages.close)
         status = run.to_the_end()
-    _report(folder, listeners, clock)
     result = read_run(folder)
-    return RunResult(run_id=run_id, status=status, folder=folder, tasks=MappingProxyType(dict(result.by_name)))
+    _report(result, listeners, clock)
+    return RunResult(run_id=run_id, status=status, folder=folder, tasks=result.by_name)
 
 
 class _Run:
@@ -362,10 +361,10 @@ def _options_record(options: Options) -> OptionsRecord:
     )
 
 
-def _report(folder: Path, listeners: Sequence[Listener], clock: Callable[[], datetime]) -> None:
+def _report(run: Run, listeners: Sequence[Listener], clock: Callable[[], datetime]) -> None:
     """Draw the report; a run whose report can't be drawn has run all the same."""
     try:
-        reports.write_reports(read_run(folder))
+        reports.write_reports(run)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the drawing, the run itself is recorded
         message = f"no report was written: {type(error).__name__}: {error}"
         for listener in listeners:

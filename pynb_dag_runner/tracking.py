@@ -281,7 +281,7 @@ def _tracking(kind: str, values: Mapping[str, Any]) -> Iterator[dict[str, dict[s
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with _thread_lock:
+        with _thread_lock:  # on NFS the lock of the folder keeps out other processes, but not other threads
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             path = folder / _TRACKING
             content: dict[str, dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else empty

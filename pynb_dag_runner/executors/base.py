@@ -1,11 +1,11 @@
 """The seam between what decides and what executes: submit, wait for events, cancel, close.
 
-A job's call returns an iterator. What it yields reaches the driver as :class:`JobMessage`, in order and at once; a
+A job's call returns a generator. What it yields reaches the driver as :class:`JobMessage`, in order and at once; a
 :class:`Keep` stays in the executor's store, and the driver gets a handle that later jobs can take as an input. After
 its last message a job ends, also when its process died: every submitted job gives exactly one :class:`JobEnded`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
@@ -43,14 +43,14 @@ class Job:
 
     Attributes:
         key: unique among the jobs of one executor.
-        call: picklable; called with the values of ``inputs``; returns an iterator of messages. It reports failures of
+        call: picklable; called with the values of ``inputs``; returns a generator of messages. It reports failures of
             the work as messages: an exception that leaves it counts as a crash.
         inputs: handles of values that earlier jobs kept.
         resources: what the job holds while it runs.
     """
 
     key: str
-    call: Callable[..., Iterator[object]]
+    call: Callable[..., Generator[object]]
     inputs: tuple[Handle, ...] = ()
     resources: Resources = field(default_factory=Resources)
 

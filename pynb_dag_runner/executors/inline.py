@@ -29,7 +29,7 @@ class InlineExecutor:
 
     def __init__(self) -> None:
         self._queue: deque[Job] = deque()
-        self._current: tuple[Job, Iterator[object]] | None = None
+        self._current: tuple[Job, Generator[object]] | None = None
         self._cancelled: set[str] = set()
 
     def capacity(self) -> Resources:
@@ -76,8 +76,7 @@ class InlineExecutor:
         if self._current is not None and self._current[0].key == key:
             job, messages = self._current
             self._current = None
-            if isinstance(messages, Generator):
-                messages.close()
+            messages.close()
             self._queue.appendleft(job)
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
+from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL, Cancellation
 from pynb_dag_runner.executors.watchdog import Watchdog
 
 START_BOUND_S = 120.0
@@ -48,9 +48,6 @@ _WINDOW_PER_CPU = 8
 """Jobs handed to Ray beyond what can run: enough to hide the hand-over, few enough that waiting on them stays cheap."""
 
 _KEPT = "pynb_dag_runner.kept"
-_CANCEL_SIGNAL = signal.SIGUSR1
-"""Ray's own cancel can't wake a sleeping call, and refuses the messages that the job yields afterwards."""
-
 _DEATHS = {
     "OutOfMemoryError": "its worker was ended because the node ran out of memory",
     "NodeDiedError": "the node that it ran on died",
@@ -219,7 +216,7 @@ class RayExecutor:
         host, pid = self._processes.get(key, ("", 0))
         if host == socket.gethostname() and not force:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, _CANCEL_SIGNAL)
+                os.kill(pid, CANCEL_SIGNAL)
         else:
             self._ray.cancel(generator, force=force)
 
@@ -254,23 +251,21 @@ def _perform(search_path: list[str], payload: bytes, inputs: list[Any]) -> Itera
     """
     ray = _import_ray()
     sys.path[:0] = [entry for entry in search_path if entry not in sys.path]
-    active = True
-
-    def on_cancel(_number: int, _frame: object) -> None:
-        if active:
-            raise JobCancelled
-
-    signal.signal(_CANCEL_SIGNAL, on_cancel)
+    cancellation = Cancellation()
     try:
         yield JobStarted(key="", host=socket.gethostname(), pid=os.getpid())
-        for message in cloudpickle.loads(payload)(*(ray.get(reference) for reference in inputs)):
+        messages = cloudpickle.loads(payload)(*(ray.get(reference) for reference in inputs))
+        while True:
+            message = cancellation.advance(messages)
             if isinstance(message, Keep):
                 yield _KEPT
                 yield message.value
             else:
                 yield message
+    except (StopIteration, JobCancelled):
+        return
     finally:
-        active = False
+        cancellation.over()
 
 
 def _death(error: Exception) -> str:

@@ -19,7 +19,7 @@ SCHEMA_VERSION = "1.0"
 class Record(BaseModel):
     """Base of all records: frozen; unknown keys are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="strings")
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, indented for people, with a last newline."""
@@ -176,7 +176,9 @@ class Metric(Record):
 
     key: str
     value: Annotated[
-        float, BeforeValidator(_number, json_schema_input_type=float | Literal["NaN", "Infinity", "-Infinity"])
+        float,
+        Field(allow_inf_nan=True),
+        BeforeValidator(_number, json_schema_input_type=float | Literal["NaN", "Infinity", "-Infinity"]),
     ]
     step: int = 0
     timestamp: AwareDatetime

@@ -8,7 +8,7 @@ critical path, as downstream tasks start meanwhile.
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,9 @@ _RUN_FOLDER_ABOVE = 2
 """``tasks``, the task's folder and the attempt's folder are below the run folder."""
 
 
+_CANCELLED = failure("Cancelled", "the run was cancelled")
+
+
 @dataclass(kw_only=True)
 class _Result:
     """What came of the task's own work; filled in as it goes."""
@@ -52,7 +55,7 @@ class _Result:
     cells_executed: int | None = None
 
 
-def run_attempt(spec: AttemptSpec, *inputs: Any) -> Iterator[object]:
+def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
     """Make one attempt.
 
     Args:
@@ -88,13 +91,19 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Iterator[object]:
         parameters=recorded(parameters),
     )
     writer.record(record)
-    yield AttemptBegan(time=start)
+    try:
+        yield AttemptBegan(time=start)
+    except JobCancelled:
+        yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, writer)
+        return
     environment = attempt_environment(spec)
     if isinstance(spec.work, FunctionWork):
         result = _call_function(spec, spec.work, parameters, environment, writer)
-        yield from _finish(result, record, writer)
-        if processes.has_children():
-            processes.end_processes(_marker(environment))
+        try:
+            yield from _finish(result, record, writer)
+        finally:
+            if processes.has_children():
+                processes.end_processes(_marker(environment))
     else:
         yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, writer)
 
@@ -168,7 +177,7 @@ def _call_function(
         assert spec.timeout_s is not None
         result.outcome, result.failure = Outcome.TIMED_OUT, timeout_failure(spec.timeout_s)
     except (JobCancelled, KeyboardInterrupt):
-        result.outcome, result.failure = Outcome.CANCELLED, failure("Cancelled", "the run was cancelled")
+        result.outcome, result.failure = Outcome.CANCELLED, _CANCELLED
     except SystemExit as error:
         if error.code not in (None, 0):
             result.outcome, result.failure = Outcome.FAILED, failure_of(error, skip_frames=2)
@@ -223,14 +232,16 @@ def _evaluate_notebook(
             result.outcome, result.failure = evaluation.session.outcome, evaluation.session.failure
         except (JobCancelled, KeyboardInterrupt):
             evaluation.kill()
-            result.outcome, result.failure = Outcome.CANCELLED, failure("Cancelled", "the run was cancelled")
+            result.outcome, result.failure = Outcome.CANCELLED, _CANCELLED
         except Exception as error:  # noqa: BLE001 - a failure is a value; this one is the libraries' or ours
             evaluation.kill()
             result.outcome, result.failure = Outcome.FAILED, failure_of(error)
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
         result.usage = evaluation.usage
-        yield from _finish(result, record, writer)
-        evaluation.close()
+        try:
+            yield from _finish(result, record, writer)
+        finally:
+            evaluation.close()
         empty = os.fstat(log.fileno()).st_size == 0
     if empty:
         log_path.unlink(missing_ok=True)

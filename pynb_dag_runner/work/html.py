@@ -44,6 +44,7 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
     exporter.mathjax_url = ""
     exporter.jquery_url = ""
     exporter.mermaid_js_url = ""
+    exporter.mermaid_layout_elk_js_url = ""
     exporter.jupyter_widgets_base_url = ""
     shown = copy.copy(notebook)
     if outcome is not Outcome.SUCCEEDED:

@@ -44,6 +44,7 @@ class Evaluation:
         log: BinaryIO,
         timeout_s: float | None,
     ) -> None:
+        self._path = work.path
         self._parameters = dict(parameters)
         self._writer = writer
         self.notebook = nbformat.reads(work.content, as_version=4)
@@ -92,7 +93,10 @@ class Evaluation:
 
     def adopt(self, notebook: Any) -> None:
         """papermill works on a copy of the notebook with the parameters in it; from here on that one counts."""
-        notebook.metadata.papermill["parameters"] = recorded(self._parameters)
+        # papermill puts its own input there: a whole copy of the notebook, and parameters that JSON may not hold.
+        notebook.metadata.papermill.update(
+            input_path=str(self._path), output_path=None, parameters=recorded(self._parameters)
+        )
         self.notebook = notebook
         self.cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
 

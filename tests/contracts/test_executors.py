@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -52,28 +52,28 @@ def until(executor: Executor, message: object) -> None:
         pass
 
 
-def say(*messages: object) -> Iterator[object]:
+def say(*messages: object) -> Generator[object]:
     yield from messages
 
 
-def say_hello() -> Iterator[object]:
+def say_hello() -> Generator[object]:
     yield from say("hello", {"nested": [1, 2.5, None]})
 
 
-def keep_a_set() -> Iterator[object]:
+def keep_a_set() -> Generator[object]:
     yield Keep({1, 2, 3})
 
 
-def total(values: set[int]) -> Iterator[object]:
+def total(values: set[int]) -> Generator[object]:
     yield sum(values)
 
 
-def raise_an_error() -> Iterator[object]:
+def raise_an_error() -> Generator[object]:
     yield "before"
     raise ValueError("broke its contract")
 
 
-def sleep_long() -> Iterator[object]:
+def sleep_long() -> Generator[object]:
     try:
         yield "sleeping"
         time.sleep(600)
@@ -81,7 +81,7 @@ def sleep_long() -> Iterator[object]:
         yield "cancelled"
 
 
-def exit_at_once() -> Iterator[object]:
+def exit_at_once() -> Generator[object]:
     yield "before"
     os._exit(3)
 
