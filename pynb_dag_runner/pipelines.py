@@ -1,5 +1,6 @@
 """How a pipeline is written down: :class:`Pipeline`, and the decorator that makes a function define one."""
 
+import asyncio
 import inspect
 import os
 import sys
@@ -195,6 +196,10 @@ class Pipeline:
             ExecutorError: the engine can't start.
         """
         dag = self.build()
+        if executor == "inline" and _in_event_loop() and any(task.kind == "notebook" for task in dag.tasks):
+            raise UsageError(
+                "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use 'ray'"
+            )
         console = RunConsole(
             sys.stderr,
             max_attempts={task.name: task.options.retries + 1 for task in dag.tasks},
@@ -348,6 +353,14 @@ def _directory_of(function: Callable[..., Any]) -> Path:
     code = getattr(inspect.unwrap(function), "__code__", None)
     file = Path(code.co_filename) if code is not None else Path()
     return Path(os.path.abspath(file)).parent if file.is_file() else Path.cwd()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _caller_directory() -> Path:

@@ -10,14 +10,13 @@ from typing import Any, BinaryIO
 import nbformat
 import papermill
 
-from pynb_dag_runner.outcome import Outcome
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.work import notebook_engine
 from pynb_dag_runner.work.kernels import specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.messages import NotebookWork
-from pynb_dag_runner.work.notebook_engine import NotebookSession, NotebookStopped
+from pynb_dag_runner.work.notebook_engine import NotebookOver, NotebookSession
 from pynb_dag_runner.work.processes import Usage
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -58,7 +57,7 @@ class Evaluation:
 
     def run(self) -> None:
         """Evaluate; ``session`` then says how it ended."""
-        with contextlib.suppress(NotebookStopped):
+        with contextlib.suppress(NotebookOver):
             papermill.execute_notebook(
                 self.notebook,
                 None,
@@ -107,10 +106,6 @@ class _Announced:
     def __init__(self, session: NotebookSession, announce: Callable[[Any], None]) -> None:
         self._session = session
         self._announce = announce
-
-    @property
-    def outcome(self) -> Outcome:
-        return self._session.outcome
 
     async def execute(self, notebook: Any) -> None:
         self._announce(notebook)

@@ -7,7 +7,7 @@ and knows no limit for a whole notebook; so its bookkeeping is not used at all.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import nbformat
 from nbclient import NotebookClient
@@ -32,8 +32,12 @@ _SAVE_SHARE = 0.1
 """Saving a large notebook may take no more than this share of the time."""
 
 
-class NotebookStopped(Exception):
-    """Leaves papermill without success, before it looks for errors itself and writes marks into the notebook."""
+class NotebookOver(Exception):
+    """Leaves papermill once the cells have run.
+
+    What it would do next is to look for errors by rules of its own (one in a cell tagged ``raises-exception`` counts),
+    and to write marks into the notebook.
+    """
 
 
 class NotebookSession:
@@ -172,19 +176,19 @@ class NotebookEngine(Engine):  # type: ignore[misc] # papermill is untyped
     """papermill's seam. It needs the ``session`` that the runner passes, so papermill alone can't use it."""
 
     @classmethod
-    def execute_notebook(cls, nb: Any, kernel_name: str, *, session: NotebookSession, runner: Any, **_: Any) -> Any:
+    def execute_notebook(
+        cls, nb: Any, kernel_name: str, *, session: NotebookSession, runner: Any, **_: Any
+    ) -> NoReturn:
         """Evaluate ``nb`` in place.
 
         Args:
             runner: the :class:`asyncio.Runner` in which the session's kernel lives.
 
         Raises:
-            NotebookStopped: it did not succeed; the session says why.
+            NotebookOver: always; the session says how it ended.
         """
         runner.run(session.execute(nb))
-        if session.outcome is not Outcome.SUCCEEDED:
-            raise NotebookStopped
-        return nb
+        raise NotebookOver
 
 
 def _traceback_of(cell: Any) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import html
 import os
+import re
 import time
 from pathlib import Path
 from textwrap import dedent
@@ -11,7 +12,7 @@ import nbformat
 import psutil
 import pytest
 
-from pynb_dag_runner import Outcome, Pipeline, Run, RunResult, RunStatus, TaskStatus, read_run, tracking
+from pynb_dag_runner import Outcome, Pipeline, PipelineError, Run, RunResult, RunStatus, TaskStatus, read_run, tracking
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled
 from pynb_dag_runner.run_folder import read_attempt_details
 
@@ -297,3 +298,43 @@ def test_times_and_usage_are_recorded(run: Run) -> None:
     assert attempt.cpu_time_s > 0
     assert attempt.peak_memory_bytes is not None
     assert attempt.peak_memory_bytes > 10_000_000
+
+
+def fail_when_the_other_runs(flag: str) -> None:
+    while not Path(flag).exists():
+        time.sleep(0.01)
+    raise RuntimeError("first")
+
+
+def sleep_and_say_so(flag: str) -> None:
+    Path(flag).touch()
+    time.sleep(600)
+
+
+def test_fail_fast_cancels_what_runs_and_what_waits(tmp_path: Path) -> None:
+    p = Pipeline("hasty", base_dir=tmp_path)
+    flag = str(tmp_path / "runs-now")
+    p.function(fail_when_the_other_runs, name="fails", parameters={"flag": flag}, retries=0)
+    running = p.function(sleep_and_say_so, name="runs", parameters={"flag": flag}, retries=5)
+    p.function(never_called, name="waits", after=running)
+    p.function(never_called, name="below", after="fails")
+    result = p.run(output_dir=tmp_path, num_cpus=2, progress=False, fail_fast=True)
+    assert result.status is RunStatus.FAILED
+    assert {name: task.status.value for name, task in result.tasks.items()} == {
+        "fails": "FAILED",
+        "runs": "CANCELLED",
+        "waits": "CANCELLED",
+        "below": "SKIPPED",
+    }
+    assert len(result.tasks["runs"].attempts) == 1
+
+
+def test_what_can_never_be_given_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    p = Pipeline("greedy", base_dir=tmp_path)
+    p.function(never_called, num_cpus=3, resources={"fpga": 1})
+    wanted = (
+        "task 'never_called' asks for more than there is: num_cpus=3 (there are 2), resource 'fpga'=1 (there are 0)"
+    )
+    with pytest.raises(PipelineError, match=re.escape(wanted)):
+        p.run(output_dir=tmp_path / "runs", num_cpus=2, progress=False)
+    assert list((tmp_path / "runs" / "greedy").iterdir()) == []

@@ -20,9 +20,6 @@ SHUTDOWN_BOUND_S = 2.0
 """What a kernel gets to run its exit handlers before it is killed."""
 
 
-LAST_WORDS_BYTES = 64 * 1024
-
-
 class Kernel:
     """A kernel process and the client that talks to it.
 
@@ -31,6 +28,7 @@ class Kernel:
 
     Args:
         name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.specs.choose` gives it.
+        log: takes what the kernel and its children write to their standard output and error.
         marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
     """
 
@@ -44,9 +42,6 @@ class Kernel:
         scratch = Path(os.environ.get(SCRATCH_VARIABLE, "-"))
         parent = scratch if scratch.is_dir() else Path("/tmp")  # noqa: S108 - mkdtemp makes it safely
         self._directory = Path(tempfile.mkdtemp(prefix="pdr-k-", dir=parent))
-        # ipykernel sends what is written to its descriptors to the notebook and repeats it there; so it is kept apart,
-        # and only what a kernel says when it dies is of interest.
-        self._output = self._directory / "output"
         self.manager: Any = AsyncKernelManager(
             kernel_name=name,
             kernel_spec_manager=KernelSpecs(),
@@ -73,32 +68,22 @@ class Kernel:
         Raises:
             RuntimeError: it died or did not answer in time.
         """
-        with open(self._output, "ab") as output:
-            await self.manager.start_kernel(cwd=str(self._cwd), env=self._environment, stdout=output, stderr=output)
+        await self.manager.start_kernel(cwd=str(self._cwd), env=self._environment, stdout=self._log, stderr=self._log)
         self.client = self.manager.client()
         self.client.start_channels(hb=False)
         await self.client.wait_for_ready(timeout=START_BOUND_S)
 
     async def exit_code(self) -> int | None:
-        """Exit code of a kernel that died, negative for a signal; None if it still runs or is unknown.
-
-        The end of what it wrote to its own output goes to the log.
-        """
+        """Exit code of a kernel that died, negative for a signal; None if it still runs or is unknown."""
         provisioner = self.manager.provisioner
         process = getattr(provisioner, "process", None)
         if process is None:
             return None
         for _ in range(20):
             if process.poll() is not None:
-                self._log.write(self._last_words())
                 return int(process.returncode)
             await asyncio.sleep(0.05)
         return None
-
-    def _last_words(self) -> bytes:
-        with open(self._output, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS_BYTES))
-            return file.read()
 
     async def interrupt(self) -> None:
         """Ask the running cell to stop."""

@@ -23,7 +23,10 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     from ipykernel.kernelapp import launch_new_instance
 
-    launch_new_instance(["--HistoryManager.hist_file=:memory:", *sys.argv[1:]])
+    # What child processes print goes to the log. ipykernel would send it to the notebook, but from a thread of its own:
+    # what is still on its way when the cell ends is lost.
+    options = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.capture_fd_output=False"]
+    launch_new_instance([*options, *sys.argv[1:]])
 
 
 if __name__ == "__main__":
