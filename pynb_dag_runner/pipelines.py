@@ -174,7 +174,7 @@ class Pipeline:
         *,
         output_dir: str | os.PathLike[str] = "runs",
         fail_fast: bool = False,
-        num_cpus: float | None = None,
+        num_cpus: int | None = None,
         ray_address: str | None = None,
         executor: ExecutorName = "ray",
         progress: bool = True,

@@ -83,7 +83,6 @@ def run_dag(
         interrupts = stack.enter_context(Interrupts())
         engine = executor()
         stack.callback(engine.close)
-        interrupts.arm()
         checks.check_capacity(dag.name, {task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
         record = RunRecord(
             run_id=run_id,
@@ -101,6 +100,7 @@ def run_dag(
         writer = RunWriter(folder, record)
         discard.pop_all()  # from here on there is something worth keeping
         stack.callback(writer.close)
+        interrupts.count_from_now()
         run = _Run(dag, record, engine, writer, listeners, clock, interrupts, fail_fast=fail_fast)
         stack.callback(run.pages.close)
         status = run.to_the_end()

@@ -40,7 +40,7 @@ _EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED:
 @click.option("--ray-address", metavar="ADDRESS", help="Run on this Ray cluster instead of a Ray of our own.")
 @click.option(
     "--num-cpus",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.IntRange(min=1),
     metavar="N",
     help="Processors that tasks may use together; all of this machine's if not given.",
 )
@@ -57,7 +57,7 @@ def run(
     output_dir: Path,
     executor: Literal["ray", "inline"],
     ray_address: str | None,
-    num_cpus: float | None,
+    num_cpus: int | None,
     fail_fast: bool,
     tasks: tuple[str, ...],
     upstream: bool,
@@ -102,7 +102,7 @@ def run(
 
 
 def _check_combination(
-    executor: str, ray_address: str | None, num_cpus: float | None, tasks: tuple[str, ...], upstream: bool
+    executor: str, ray_address: str | None, num_cpus: int | None, tasks: tuple[str, ...], upstream: bool
 ) -> None:
     """Options that make no sense together are refused: the user expected something that would not happen."""
     if upstream and not tasks:

@@ -10,7 +10,7 @@ EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "inline")
 
 
 def executor_factory(
-    name: ExecutorName, *, num_cpus: float | None = None, ray_address: str | None = None
+    name: ExecutorName, *, num_cpus: int | None = None, ray_address: str | None = None
 ) -> Callable[[], Executor]:
     """A call that starts the named executor; whoever calls it closes what it gets.
 

@@ -76,7 +76,7 @@ class RayExecutor:
 
     in_process = False
 
-    def __init__(self, *, num_cpus: float | None = None, address: str | None = None) -> None:
+    def __init__(self, *, num_cpus: int | None = None, address: str | None = None) -> None:
         if address is not None:
             _check_address(address)
         self._ray = _import_ray()
@@ -104,7 +104,7 @@ class RayExecutor:
         self._dropped: list[JobEvent] = []
         self._perform = self._ray.remote(max_retries=0, num_returns="streaming")(_perform)
 
-    def _start(self, num_cpus: float | None, address: str | None, temporary: str) -> None:
+    def _start(self, num_cpus: int | None, address: str | None, temporary: str) -> None:
         if address is not None:
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return

@@ -140,3 +140,16 @@ def test_a_killed_driver_leaves_a_readable_folder_and_no_process(
     assert run.by_name["after"].attempts == ()
     wait_for(lambda: descendants(project) == [])
     wait_for(lambda: not scratch.exists())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ray_starts_leaves_nothing(
+    project: Path, driver: "subprocess.Popen[str]", number: signal.Signals
+) -> None:
+    wait_for(lambda: any(process.name() == "gcs_server" for process in descendants(project)))
+    driver.send_signal(number)
+    stdout, stderr = driver.communicate(timeout=BOUND_S)
+    assert (driver.returncode, stdout) == (130, ""), stderr
+    assert find_runs(project / "runs") == []
+    assert list((project / "runs" / "interrupted").iterdir()) == []
+    wait_for(lambda: descendants(project) == [])
