@@ -5,7 +5,6 @@ plain lines with a time stamp. All of it goes to one stream, stderr; when that i
 silence.
 """
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,8 @@ from rich.text import Text
 
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled, Warned
 from pynb_dag_runner.outcome import Failure, RunStatus, TaskStatus
+from pynb_dag_runner.reports.wording import count, duration, state_word
+from pynb_dag_runner.reports.wording import printable as printable  # whoever writes to the terminal needs it
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import TaskRun, seconds_between
 from pynb_dag_runner.terminal import LastingStream, LiveView, SerialConsole
@@ -48,31 +49,11 @@ STYLES: Mapping[str, str] = {
 }
 _GLYPHS: Mapping[str, str] = {"SUCCEEDED": "✓", "SKIPPED": "○", "CANCELLED": "■"}
 _ASCII_GLYPHS: Mapping[str, str] = {"SUCCEEDED": "+", "SKIPPED": "-", "CANCELLED": "-"}
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-"""ECMA-48, sections 5.4 (control sequences) and 8.3 (operating system commands)."""
 
 
 def duration_text(seconds: float | None) -> str:
-    """A duration for people: ``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``; ``-`` where there is none."""
-    if seconds is None:
-        return "-"
-    if seconds < 59.95:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def printable(text: str) -> str:
-    """``text`` without what would steer a terminal; line ends and tabs stay.
-
-    Error messages and names come from user code and from folders of strangers.
-    """
-    plain = _ESCAPE_SEQUENCE.sub("", text)
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in plain
-    )
+    """A duration as in the reports; ``-`` where there is none, which every terminal can show."""
+    return "-" if seconds is None else duration(seconds)
 
 
 def first_line(failure: Failure, limit: int = 160) -> str:
@@ -159,9 +140,7 @@ class RunConsole:
             case RunStarted():
                 self._run_times.append(event.time)
                 self._total = len(event.tasks)
-                return Text(
-                    f"run {event.run_id} of pipeline {printable(event.pipeline)}: {_count(self._total, 'task')}"
-                )
+                return Text(f"run {event.run_id} of pipeline {printable(event.pipeline)}: {count(self._total, 'task')}")
             case AttemptStarted():
                 self._running[event.task] = _Running(event.number, self.console.get_time())
                 self._retrying.discard(event.task)
@@ -238,7 +217,7 @@ class RunConsole:
         done = sum(settled.values())
         seconds = int(now - self._started_at)
         elapsed = f"{seconds} s" if seconds < 60 else duration_text(seconds)
-        counts = [f"{done} of {_count(self._total, 'task')}" if self._total else "starting"]
+        counts = [f"{done} of {count(self._total, 'task')}" if self._total else "starting"]
         counts += [f"{number} {word}" for number, word in ((len(running), "running"), (retrying, "to retry")) if number]
         counts += [f"{number} {word}" for word, number in _words(settled) if word != "succeeded"]
         width = max(10, min(40, self.console.width // 3))
@@ -315,9 +294,5 @@ def failure_lines(task: TaskRun, folder: Path, cwd: Path) -> list[Text]:
 
 
 def _words(counts: Mapping[str, int]) -> Iterable[tuple[str, int]]:
-    """Statuses in lower case with how often each is there, in the order of the enumeration."""
-    return [(status.lower().replace("_", " "), counts[status]) for status in TaskStatus if counts.get(status)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Statuses in plain words with how often each is there, in the order of the enumeration."""
+    return [(state_word(status), counts[status]) for status in TaskStatus if counts.get(status)]

@@ -25,6 +25,7 @@ _BEND_WIDTH = 0.5
 """Space that an edge takes beside nodes, as a part of a node's."""
 
 Place = tuple[float, float]
+Edge = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +36,11 @@ class Layout:
         places: for each node its layer and its place across; neighbours of one layer are at least 1 apart.
         bends: for an edge that spans several layers the places where it passes those between.
         depth: number of layers.
-        breadth: largest place across, plus 1.
+        breadth: largest place across, of a node or of a bend, plus 1.
     """
 
     places: tuple[Place, ...]
-    bends: Mapping[tuple[int, int], tuple[Place, ...]]
+    bends: Mapping[Edge, tuple[Place, ...]]
     depth: int
     breadth: float
 
@@ -49,7 +50,7 @@ class _Part:
     """A connected part of the graph: places across by node, and by edge of the bends on its way."""
 
     across: Mapping[int, float]
-    bends: Mapping[tuple[int, int], tuple[float, ...]]
+    bends: Mapping[Edge, tuple[float, ...]]
 
     @property
     def breadth(self) -> float:
@@ -65,32 +66,45 @@ def layered_layout(graph: Graph) -> Layout | None:
     if len(layer) > MAX_NODES or len(graph.edges) > MAX_EDGES or number_of_bends > MAX_BENDS:
         return None
     placed: dict[int, Place] = {}
-    bends: dict[tuple[int, int], tuple[Place, ...]] = {}
+    bends: dict[Edge, tuple[Place, ...]] = {}
     offset = 0.0
-    for part in _parts(edges, layer):
+    for part in (_part(together, layer) for together in _connected(edges)):
         placed |= {number: (layer[number], across + offset) for number, across in part.across.items()}
         for edge, places in part.bends.items():
             bends[edge] = tuple((layer[edge[0]] + step, place + offset) for step, place in enumerate(places, start=1))
         offset += part.breadth
-    placed |= _grid([number for number in range(len(layer)) if number not in placed], max(layer, default=0) + 1, offset)
+    grid = _grid([number for number in range(len(layer)) if number not in placed], max(layer, default=0) + 1, offset)
+    placed |= grid
     return Layout(
         places=tuple(placed[number] for number in range(len(layer))),
         bends=bends,
         depth=int(max((depth for depth, _ in placed.values()), default=-1)) + 1,
-        breadth=max((across for _, across in placed.values()), default=-1.0) + 1,
+        breadth=max((across + 1 for _, across in grid.values()), default=offset),
     )
 
 
-def _parts(edges: Sequence[tuple[int, int]], layer: Sequence[int]) -> list[_Part]:
-    """The connected parts of the graph that have edges, in plan order."""
-    if not edges:
-        return []
+def _connected(edges: Sequence[Edge]) -> list[list[Edge]]:
+    """The edges of each connected part of the graph, in plan order."""
+    members: dict[int, set[int]] = {}
+    for before, after in edges:
+        if after not in members.get(before, ()):
+            joined = members.get(before, {before}) | members.get(after, {after})
+            members |= dict.fromkeys(joined, joined)
+    found: dict[int, list[Edge]] = defaultdict(list)
+    for edge in edges:
+        found[min(members[edge[0]])].append(edge)
+    return [found[first] for first in sorted(found)]
+
+
+def _part(edges: Sequence[Edge], layer: Sequence[int]) -> _Part:
+    """Places for the nodes and bends of a connected part, given by its edges."""
     from fast_sugiyama import from_edges
 
-    # The library numbers bends upwards from the number of nodes; numbering nodes without gaps keeps the two apart.
+    # The library numbers bends upwards from the number of nodes. That holds for one connected part with nodes numbered
+    # without gaps; given several parts at once it also gives bends the numbers of nodes.
     nodes = sorted({number for edge in edges for number in edge})
     position = {number: index for index, number in enumerate(nodes)}
-    solved = from_edges(
+    ((positions, _, _, pieces),) = from_edges(
         [(position[before], position[after]) for before, after in edges],
         vertex_spacing=1,
         dummy_size=_BEND_WIDTH,
@@ -98,20 +112,21 @@ def _parts(edges: Sequence[tuple[int, int]], layer: Sequence[int]) -> list[_Part
         transpose=len(nodes) <= _TRANSPOSE_NODES,
         check_layout=False,  # it would lay out again and again until its check passes, for seconds
     )
-    parts = [
-        _part(nodes, {int(key): float(place) for key, (place, _) in positions}, pieces or (), layer)
-        for positions, _, _, pieces in solved
-    ]
-    return sorted(parts, key=lambda part: min(part.across))
+    across = {int(key): float(place) for key, (place, _) in positions}
+    if _runs_against_plan({nodes[key]: place for key, place in across.items() if key < len(nodes)}, layer):
+        largest = max(across.values())
+        across = {key: largest - place for key, place in across.items()}
+    return _Part(
+        across={number: across[key] for key, number in enumerate(nodes)},
+        bends={edge: tuple(across[bend] for bend in chain) for edge, chain in _chains(pieces or (), nodes).items()},
+    )
 
 
-def _part(
-    nodes: Sequence[int], across: dict[int, float], pieces: Iterable[tuple[Any, Any]], layer: Sequence[int]
-) -> _Part:
-    """A connected part from the library's answer, where a number from ``len(nodes)`` on is a bend."""
+def _chains(pieces: Iterable[tuple[Any, Any]], nodes: Sequence[int]) -> dict[Edge, list[int]]:
+    """For each edge with bends their numbers, in order, from the library's pieces of edges."""
     pieces = [(int(before), int(after)) for before, after in pieces]
     following = {before: after for before, after in pieces if before >= len(nodes)}
-    chains: dict[tuple[int, int], list[int]] = {}
+    chains: dict[Edge, list[int]] = {}
     for before, after in pieces:
         chain = []
         while before < len(nodes) <= after:
@@ -119,13 +134,7 @@ def _part(
             after = following[after]
         if chain:
             chains[nodes[before], nodes[after]] = chain
-    if _runs_against_plan({nodes[key]: place for key, place in across.items() if key < len(nodes)}, layer):
-        largest = max(across.values())
-        across = {key: largest - place for key, place in across.items()}
-    return _Part(
-        across={nodes[key]: place for key, place in across.items() if key < len(nodes)},
-        bends={edge: tuple(across[bend] for bend in chain) for edge, chain in chains.items()},
-    )
+    return chains
 
 
 def _runs_against_plan(across: Mapping[int, float], layer: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""How reports say states, times and sizes: one place, so that page, pictures and summary agree."""
+"""How states, times and sizes are said: one place, so that page, pictures, summary and console agree."""
 
 import math
 import re
@@ -15,13 +15,22 @@ while it ran is ``RunStatus.INTERRUPTED``."""
 UNKNOWN = "–"
 """Stands where a value is not known."""
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""What XML 1.0 can't hold (section 2.2), the other control characters, and those that turn the direction of text."""
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+"""ECMA-48, sections 5.4 (control sequences) and 8.3 (operating system commands)."""
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""What XML 1.0 can't hold (section 2.2), the other control characters but tab and line feed, and those that turn the
+direction of text."""
 
 
 def printable(text: str) -> str:
-    """``text`` with every character that HTML or XML can't hold, or that hides others, replaced by U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+    """``text`` as HTML, XML and a terminal can show it: error messages and names come from user code and strangers.
+
+    Escape sequences of terminals go. Every other character that HTML or XML can't hold, that steers a terminal, or
+    that hides others, is spelled out: ``\\x07``. Line ends become line feeds.
+    """
+    plain = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n")
+    return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), plain)
 
 
 def state_of_task(run: Run, task: TaskRun) -> State:

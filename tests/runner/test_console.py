@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.console import RunConsole, duration_text, printable, shown_path, summary
+from pynb_dag_runner.console import RunConsole, duration_text, shown_path, summary
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled, Warned
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun
@@ -117,7 +117,7 @@ def test_a_task_that_succeeds_at_once_has_two_lines() -> None:
 def test_a_retry_says_why_and_when() -> None:
     lines = said(attempt_ended("load", retry_at=12.5), attempt_started("load", 2), max_attempts={"load": 3})
     assert lines == [
-        "load: attempt 1 of 3 FAILED after 2.5 s, next in 10.0 s; ValueError: no such column: price",
+        "load: attempt 1 of 3 FAILED after 2.5 s, next in 10 s; ValueError: no such column: price",
         "load: attempt 2 of 3 started",
     ]
 
@@ -169,7 +169,7 @@ def test_duration_is_that_between_start_and_end() -> None:
 
 def test_summary_counts_by_status() -> None:
     tasks = [task_run("a", TaskStatus.SUCCEEDED, None), task_run("b"), task_run("c", TaskStatus.SKIPPED, None)]
-    assert summary_text(*tasks)[1] == "FAILED in 12.3 s: 1 succeeded, 1 failed, 1 skipped"
+    assert summary_text(*tasks)[1] == "FAILED in 12 s: 1 succeeded, 1 failed, 1 skipped"
 
 
 def test_summary_tells_of_each_failure_where_to_look() -> None:
@@ -252,36 +252,9 @@ def test_a_run_goes_on_without_a_stderr() -> None:
         console(run_started("a"))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "-"),
-        (0.0, "0.00 s"),
-        (0.999, "1.00 s"),
-        (12.34, "12.3 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 min 00 s"),  # never "60.0 s"
-        (185, "3 min 05 s"),
-        (3599.6, "1 h 00 min"),  # never "60 min"
-        (7620, "2 h 07 min"),
-    ],
-)
-def test_durations_are_for_people(seconds: float | None, text: str) -> None:
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.424, "424 ms"), (59.96, "1 min"), (7620, "2 h 7 min")])
+def test_durations_are_worded_as_in_the_reports(seconds: float | None, text: str) -> None:
     assert duration_text(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Grüße\t1\n2", "Grüße\t1\n2"),  # letters of every script, line ends and tabs stay
-        ("\x1b[1;31mred\x1b[m", "red"),  # colours go
-        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),  # hyperlinks too
-        ("a\rb\x00", "a\\rb\\x00"),  # what moves the cursor is spelled out
-        ("\u202etxt\ud800", "\\u202etxt\\ud800"),  # so is reversed writing, and what no stream can encode
-    ],
-)
-def test_printable_text_can_not_steer_a_terminal(text: str, shown: str) -> None:
-    assert printable(text) == shown
 
 
 def test_paths_below_the_current_directory_are_shown_relative() -> None:

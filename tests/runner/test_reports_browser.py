@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from pynb_dag_runner.outcome import TaskStatus
 from pynb_dag_runner.reports import write_reports
@@ -63,7 +63,7 @@ def test_a_column_sorts_by_what_it_means(opened: Page) -> None:
 def test_a_task_in_the_graph_leads_to_its_row_even_if_filtered_away(opened: Page) -> None:
     opened.get_by_label("Find a task").fill("slow")
     opened.locator('.dag a[href="#t1"]').click()
-    assert opened.locator("#t1").is_visible()
+    expect(opened.locator("#t1")).to_be_visible()  # the browser tells the page some time after the click
 
 
 def test_a_hostile_run_runs_nothing_and_asks_for_nothing(browser_page: Page, tmp_path: Path) -> None:

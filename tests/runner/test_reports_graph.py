@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, make_dag
@@ -20,6 +20,7 @@ from tests.runner.reported_runs import HOSTILE, make_attempt, make_run, make_tas
 
 SVG = "{http://www.w3.org/2000/svg}"
 Edges = Sequence[tuple[int, int]]
+Place = tuple[float, float]
 
 
 def graph_of(count: int, edges: Edges = (), **node: Any) -> Graph:
@@ -45,12 +46,28 @@ def size(box: ElementTree.Element) -> tuple[float, float]:
     return float(box.get("width", "")), float(box.get("height", ""))
 
 
+DOWNWARDS = (9, [*((before, after) for after in range(6) for before in range(after)), (5, 6), (6, 7), (7, 8)])
+"""Number of tasks and edges of a graph that has a layer for each task, and is drawn from top to bottom."""
+IN_PARTS = (11, [(2, 5), (8, 10), (1, 8), (0, 6), (3, 5), (1, 7), (2, 7), (5, 7), (3, 7)])
+"""A graph in several parts; laid out in one go, the library takes a bend's number for a node's."""
+
+
 @st.composite
 def dags(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
-    """Number of tasks and edges; too few tasks for a chain that would be drawn downwards."""
-    count = draw(st.integers(1, 9))
+    """Number of tasks and edges; with a chain through all tasks, nine or more are drawn from top to bottom."""
+    count = draw(st.integers(1, 11))
+    chain = [(number, number + 1) for number in range(count - 1)] if draw(st.booleans()) else []
     pairs = [(before, after) for after in range(count) for before in range(after)]
-    return count, draw(st.lists(st.sampled_from(pairs), unique=True, max_size=30)) if pairs else []
+    others = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=30)) if pairs else []
+    return count, list(dict.fromkeys([*others, *chain]))
+
+
+def ends(upstream: Place, downstream: Place, box: Place, *, down: bool) -> Any:
+    """Start and end of a line between two boxes, given by their corners and size: in the middle of a side."""
+    (x1, y1), (x2, y2), (width, height) = upstream, downstream, box
+    if down:
+        return pytest.approx([x1 + width / 2, y1 + height, x2 + width / 2, y2], abs=0.2)
+    return pytest.approx([x1 + width, y1 + height / 2, x2, y2 + height / 2], abs=0.2)
 
 
 def test_the_graph_of_a_run_tells_how_each_task_went() -> None:
@@ -157,7 +174,10 @@ def test_a_graph_without_tasks_has_a_picture() -> None:
     assert corners(picture(Graph(name="empty"))) == []
 
 
+@settings(deadline=None)  # a busy machine is no reason to fail
 @given(dags())
+@example(DOWNWARDS)
+@example(IN_PARTS)
 def test_boxes_never_overlap_and_stay_in_the_picture(dag: tuple[int, list[tuple[int, int]]]) -> None:
     root = picture(graph_of(*dag))
     boxes = [box for box in root.iter(f"{SVG}rect") if box.get("class") == "box"]
@@ -170,20 +190,23 @@ def test_boxes_never_overlap_and_stay_in_the_picture(dag: tuple[int, list[tuple[
         assert all(abs(left - x) >= width or abs(top - y) >= height for x, y in places[:index])
 
 
+@settings(deadline=None)  # a busy machine is no reason to fail
 @given(dags())
+@example(DOWNWARDS)
 def test_each_edge_is_a_line_from_its_upstream_to_its_downstream(dag: tuple[int, list[tuple[int, int]]]) -> None:
     root = picture(graph_of(*dag))
-    places, (width, height) = corners(root), size(next(root.iter(f"{SVG}rect")))
+    places, box = corners(root), size(next(root.iter(f"{SVG}rect")))
     lines = [line.get("d", "") for line in root.iter(f"{SVG}path") if line.get("class") == "edge"]
-    assert len(lines) == len(dag[1])
-    for line, (before, after) in zip(lines, dag[1], strict=True):
-        numbers = [float(number) for number in re.findall(r"-?[\d.]+", line)]
-        starts = (places[before][0] + width, places[before][1] + height / 2)
-        assert numbers[:2] == pytest.approx(starts, abs=0.2)
-        assert numbers[-2:] == pytest.approx((places[after][0], places[after][1] + height / 2), abs=0.2)
+    numbers = [[float(number) for number in re.findall(r"-?[\d.]+", line)] for line in lines]
+    found = [[*line[:2], *line[-2:]] for line in numbers]
+    pairs = [(places[before], places[after]) for before, after in dag[1]]
+    assert any(found == [ends(*pair, box, down=down) for pair in pairs] for down in (False, True))
 
 
+@settings(deadline=None)  # a busy machine is no reason to fail
 @given(dags())
+@example(DOWNWARDS)
+@example(IN_PARTS)
 def test_a_line_passes_beside_boxes_not_through_them(dag: tuple[int, list[tuple[int, int]]]) -> None:
     root = picture(graph_of(*dag))
     width, height = size(next(root.iter(f"{SVG}rect")))
@@ -191,6 +214,33 @@ def test_a_line_passes_beside_boxes_not_through_them(dag: tuple[int, list[tuple[
     passed = [(float(x), float(y)) for x, y in re.findall(r"L([\d.]+) ([\d.]+)", lines)]
     for left, top in corners(root):
         assert not [(x, y) for x, y in passed if left <= x <= left + width and top <= y <= top + height]
+
+
+@settings(deadline=None)  # a busy machine is no reason to fail
+@given(dags())
+@example(DOWNWARDS)
+@example(IN_PARTS)
+def test_a_line_goes_straight_through_each_layer_that_it_passes(dag: tuple[int, list[tuple[int, int]]]) -> None:
+    root = picture(graph_of(*dag))
+    lines = [line.get("d", "") for line in root.iter(f"{SVG}path") if line.get("class") == "edge"]
+    straight = [line.count("L") for line in lines]
+    passed = []
+    for places in zip(*corners(root), strict=True):  # from left to right, from top to bottom
+        layers = sorted(set(places))
+        passed.append([layers.index(places[after]) - layers.index(places[before]) - 1 for before, after in dag[1]])
+    assert straight in passed
+
+
+@settings(deadline=None)  # a busy machine is no reason to fail
+@given(dags())
+@example(DOWNWARDS)
+@example(IN_PARTS)
+def test_lines_stay_in_the_picture(dag: tuple[int, list[tuple[int, int]]]) -> None:
+    root = picture(graph_of(*dag))
+    lines = " ".join(line.get("d", "") for line in root.iter(f"{SVG}path") if line.get("class") == "edge")
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", lines)]
+    assert all(0 < x < size(root)[0] for x in numbers[::2])
+    assert all(0 < y < size(root)[1] for y in numbers[1::2])
 
 
 def test_parts_that_do_not_hang_together_stand_below_each_other_with_their_lines() -> None:
@@ -212,10 +262,15 @@ def test_tasks_of_a_kind_stand_in_plan_order() -> None:
     assert tops[2:6] == sorted(tops[2:6])
 
 
+@settings(deadline=None)  # a busy machine is no reason to fail
 @given(dags())
-def test_what_a_task_needs_stands_left_of_it(dag: tuple[int, list[tuple[int, int]]]) -> None:
-    places = corners(picture(graph_of(*dag)))
-    assert all(places[before][0] < places[after][0] for before, after in dag[1])
+@example(DOWNWARDS)
+def test_what_a_task_needs_stands_left_of_it_or_above_it(dag: tuple[int, list[tuple[int, int]]]) -> None:
+    root = picture(graph_of(*dag))
+    places, box = corners(root), size(next(root.iter(f"{SVG}rect")))
+    assert any(
+        all(places[before][axis] + box[axis] < places[after][axis] for before, after in dag[1]) for axis in (0, 1)
+    )
 
 
 def test_a_long_chain_goes_downwards() -> None:

@@ -140,7 +140,7 @@ def test_the_policy_allows_this_script_and_nothing_from_elsewhere() -> None:
 
 def test_control_characters_and_reversed_text_are_made_visible() -> None:
     page = page_of(make_task(attempts=[make_attempt(failure=Failure(kind="E", message="a\x1b[31m\u202eb\x00"))]))
-    assert "a\ufffd[31m\ufffdb\ufffd" in rows(page)[0].text
+    assert "a\\u202eb\\x00" in rows(page)[0].text
 
 
 def test_links_open_the_files_of_a_folder_on_disk(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports import render_summary
 from pynb_dag_runner.reports.summary import MAX_BYTES, MAX_FAILURES, MAX_ROWS
-from pynb_dag_runner.reports.wording import cut, duration, size
+from pynb_dag_runner.reports.wording import cut, duration, printable, size
 from pynb_dag_runner.run_folder import TaskRun
 from pynb_dag_runner.run_folder.records import GitRecord
 from tests.runner.reported_runs import FAILURE, HOSTILE, make_attempt, make_run, make_task, skipped_task
@@ -171,6 +171,22 @@ def test_durations_are_rounded_to_what_matters(seconds: float | None, words: str
 )
 def test_sizes_are_rounded_to_what_matters(amount: int | None, words: str) -> None:
     assert size(amount) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße\t1\n2", "Grüße\t1\n2"),  # letters of every script, line ends and tabs stay
+        ("1\u00a0000 👩\u200d🔬", "1\u00a0000 👩\u200d🔬"),  # so do spaces and joiners that text is made of
+        ("a\r\nb", "a\nb"),
+        ("\x1b[1;31mred\x1b[m", "red"),  # colours go
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),  # hyperlinks too
+        ("a\rb\x00\x9b", "a\\rb\\x00\\x9b"),  # what steers a terminal is spelled out
+        ("\u202etxt\ud800", "\\u202etxt\\ud800"),  # so is reversed writing, and what no stream can encode
+    ],
+)
+def test_printable_text_steers_no_terminal_and_hides_nothing(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 @pytest.mark.parametrize(
