@@ -96,7 +96,7 @@ def test_a_cell_that_may_raise_does_not_fail_the_notebook(tmp_path: Path) -> Non
 
 
 def test_an_interruption_at_the_timeout_shows_where_it_was_stuck(tmp_path: Path) -> None:
-    task, folder = run_one(tmp_path, "a.py", "# %%\nimport time\ntime.sleep(600)\n# %%\nprint(1)\n", timeout_s=4)
+    task, folder = run_one(tmp_path, "a.py", "# %%\nimport time\ntime.sleep(600)\n# %%\nprint(1)\n", timeout_s=8)
     assert task.status is TaskStatus.TIMED_OUT
     notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
     assert notebook.cells[0].outputs[0].ename == "KeyboardInterrupt"

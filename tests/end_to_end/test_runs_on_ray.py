@@ -116,7 +116,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, heard: list[Event]) -> RunR
     failing = p.notebook("failing.py", retries=1)
     p.function(never_called, after=failing, name="below")
     p.function(never_called, after="below", name="further below")
-    p.notebook("stuck.py", timeout_s=6)
+    p.notebook("stuck.py", timeout_s=10)
     p.notebook("dying.py")
     p.notebook("second_time.py", retries=1, retry_delay_s=0.1)
     p.function(sleep_long, timeout_s=1)
@@ -213,7 +213,7 @@ def test_a_stuck_notebook_is_ended_with_what_it_had_done(run: Run) -> None:
     (attempt,) = run.by_name["stuck"].attempts
     assert attempt.outcome is Outcome.TIMED_OUT
     assert attempt.failure is not None
-    assert attempt.failure.message == "timed out in cell 2 after 6 s"
+    assert attempt.failure.message == "timed out in cell 2 after 10 s"
     assert "before the sleep" in text(run, attempt.notebook)
     assert "TIMED_OUT" in text(run, attempt.html)
     assert text(run, attempt.log) == "before the sleep\n"
