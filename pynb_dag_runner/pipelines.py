@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 from pynb_dag_runner import checks
 from pynb_dag_runner.console import RunConsole
@@ -15,6 +15,18 @@ from pynb_dag_runner.errors import PipelineError, UsageError
 from pynb_dag_runner.executors import ExecutorName, executor_factory
 from pynb_dag_runner.parameters import ParameterSpec, convert, specs_of
 from pynb_dag_runner.runner import Listener, RunResult, run_dag
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of :meth:`Pipeline.run`."""
+
+    output_dir: str | os.PathLike[str]
+    fail_fast: bool
+    num_cpus: int | None
+    ray_address: str | None
+    executor: ExecutorName
+    progress: bool
+    listeners: Sequence[Listener]
 
 
 class Pipeline:
@@ -278,7 +290,7 @@ class PipelineDefinition:
         """The checked graph for these parameters; see :meth:`define` and :meth:`Pipeline.build`."""
         return self.define(parameters).build()
 
-    def run(self, *, parameters: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
+    def run(self, *, parameters: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """Run the pipeline with these parameters; further arguments are those of :meth:`Pipeline.run`."""
         return self.define(parameters).run(**options)
 

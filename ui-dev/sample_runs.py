@@ -7,6 +7,7 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,13 +65,14 @@ def make_sample_runs(directory: Path) -> SampleRuns:
         SampleError: a run did not end as it should.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
     with ThreadPoolExecutor(_RUNS_AT_ONCE) as pool:
 
         def start(exit_code: int, **parameters: object) -> Future[Path]:
             return pool.submit(_finished_run, directory, exit_code, parameters)
 
         runs = {
-            "interrupted": pool.submit(_interrupted_run, directory / "interrupted"),
+            "interrupted": pool.submit(_interrupted_run, directory / "interrupted", stop),
             "timed_out": start(1, fault="hang", timeout_s=_TIMEOUT_S),
             "failed": start(1, fault="raise"),
             "succeeded": start(0),
@@ -81,6 +83,7 @@ def make_sample_runs(directory: Path) -> SampleRuns:
             samples = SampleRuns(**{name: run.result() for name, run in runs.items()})
         except BaseException:
             # Ctrl-C as well: what runs gets it, too; what waits must not be started after it.
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     index = {name: str(folder.relative_to(directory)) for name, folder in vars(samples).items()}
@@ -118,8 +121,12 @@ def _finished_run(directory: Path, exit_code: int, parameters: Mapping[str, obje
     return Path(done.stdout.strip())
 
 
-def _interrupted_run(directory: Path) -> Path:
-    """Kill the runner while a notebook runs, as a machine does that is switched off; the run folder."""
+def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
+    """Kill the runner while a notebook runs, as a machine does that is switched off; the run folder.
+
+    Args:
+        stop: when set, nobody is interested any more.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "runner.log").open("wb") as log:
         runner = subprocess.Popen(
@@ -132,9 +139,11 @@ def _interrupted_run(directory: Path) -> Path:
         runner.kill()
         runner.wait()
     # Kernel and workers notice and end by themselves. Nobody writes to the folder after that.
-    _, alive = psutil.wait_procs(children, timeout=_PATIENCE_S)
-    if alive:
-        raise SampleError(f"these processes outlived their killed runner: {alive}")
+    give_up = time.monotonic() + _PATIENCE_S
+    while children and not stop.is_set():
+        if time.monotonic() > give_up:
+            raise SampleError(f"these processes outlived their killed runner: {children}")
+        _, children = psutil.wait_procs(children, timeout=1)
     (folder,) = directory.glob("*/*/run.json")
     return folder.parent
 
