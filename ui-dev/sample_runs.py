@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -25,6 +26,8 @@ _PATIENCE_S = 120.0
 _POLL_S = 0.05
 _TIMEOUT_S = 6
 """Of the notebook that hangs. It has to get as far as to hang in that time: the kernel starts in 1 to 3 s."""
+_RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""They notice only after a minute that their raylet is gone. They have nothing to do with the run's folder."""
 _FEWER_DEGREES = [1, 2]
 """One task fewer in each run that is there to be compared with another."""
 
@@ -135,15 +138,20 @@ def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
     try:
         _wait_until(lambda: _hangs(directory), runner)
         children = psutil.Process(runner.pid).children(recursive=True)
+        agents = [process for process in children if process.name().startswith(_RAY_AGENTS)]
     finally:
         runner.kill()
         runner.wait()
-    # Kernel and workers notice and end by themselves. Nobody writes to the folder after that.
+    # Kernel and worker notice and end by themselves; nobody writes to the folder after that.
+    writing = [process for process in children if process not in agents]
     give_up = time.monotonic() + _PATIENCE_S
-    while children and not stop.is_set():
+    while writing and not stop.is_set():
         if time.monotonic() > give_up:
-            raise SampleError(f"these processes outlived their killed runner: {children}")
-        _, children = psutil.wait_procs(children, timeout=1)
+            raise SampleError(f"these processes outlived their killed runner: {writing}")
+        _, writing = psutil.wait_procs(writing, timeout=1)
+    for agent in agents:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            agent.kill()
     (folder,) = directory.glob("*/*/run.json")
     return folder.parent
 
