@@ -21,10 +21,10 @@ PROGRAM = Path(sys.executable).parent / "pynb-dag-runner"
 PIPELINE = Path(__file__).parent / "pipelines" / "temperatures.py"
 
 _INDEX = "samples.json"
-_RUNS_AT_ONCE = 2
+_RUNS_AT_ONCE = 3
 _PATIENCE_S = 120.0
 _POLL_S = 0.05
-_TIMEOUT_S = 6
+_TIMEOUT_S = 8
 """Of the notebook that hangs. It has to get as far as to hang in that time: the kernel starts in 1 to 3 s."""
 _RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """They notice only after a minute that their raylet is gone. They have nothing to do with the run's folder."""
@@ -138,7 +138,7 @@ def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
     try:
         _wait_until(lambda: _hangs(directory), runner)
         children = psutil.Process(runner.pid).children(recursive=True)
-        agents = [process for process in children if process.name().startswith(_RAY_AGENTS)]
+        agents = [process for process in children if _is_ray_agent(process)]
     finally:
         runner.kill()
         runner.wait()
@@ -154,6 +154,13 @@ def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
             agent.kill()
     (folder,) = directory.glob("*/*/run.json")
     return folder.parent
+
+
+def _is_ray_agent(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith(_RAY_AGENTS)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _hangs(directory: Path) -> bool:

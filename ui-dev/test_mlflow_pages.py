@@ -108,7 +108,7 @@ def test_the_earlier_attempt_of_a_retried_task_hangs_below_it(page: Page, ui: Sa
 def test_a_timed_out_notebook_shows_how_far_it_came(page: Page, ui: SampleUi) -> None:
     page.goto(ui.run_page("timed out"))
     open_related_run(page, "Child runs", "clean")
-    expect(page.get_by_text("timed out in cell 5 after 6 s")).to_be_visible()
+    expect(page.get_by_text("timed out in cell 5 after 8 s")).to_be_visible()
     expect(open_notebook(page).get_by_text("waiting for the weather station", exact=True)).to_be_visible()
 
 
