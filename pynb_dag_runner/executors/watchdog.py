@@ -9,6 +9,9 @@ from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 VARIABLE = "PYNB_DAG_RUNNER_ENGINE"
 """Environment variable that marks everything an executor starts; inherited whatever a process does with sessions."""
 
+_KEEP_ENVIRONMENT = "SPT_NOENV"
+"""Asks setproctitle, with which Ray names its processes, not to write the name over the environment (its README)."""
+
 _SCRIPT = """
 while read -r line; do :; done
 for attempt in 1 2 3; do
@@ -33,7 +36,7 @@ class Watchdog:
     """
 
     def __init__(self, directory: str) -> None:
-        self._before = {name: os.environ.get(name) for name in (VARIABLE, SCRATCH_VARIABLE)}
+        self._before = {name: os.environ.get(name) for name in (VARIABLE, SCRATCH_VARIABLE, _KEEP_ENVIRONMENT)}
         mark = secrets.token_hex(16)
         # Started before the variable is set, so that it does not bear the mark itself; in a session of its own, so that
         # Ctrl-C at the terminal does not end it first.
@@ -44,7 +47,7 @@ class Watchdog:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory})
+        os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory, _KEEP_ENVIRONMENT: "1"})
 
     def close(self) -> None:
         """Let it do its work, and wait until it has."""
