@@ -19,6 +19,9 @@ INDEX = "index.md"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&$])")
 _MESSAGE_CHARACTERS = 160
 _TRACEBACK_CHARACTERS = 4000
+_CODE_COLUMNS = 72
+"""MLflow does not wrap code: a longer line pushes the facts beside the description out of a window of 1,280 pixels."""
+_FAILED_IN_HEAD = 3
 _NOTE_RESERVE = 300
 """Characters kept free for the line that says how many tasks are not listed."""
 
@@ -47,7 +50,10 @@ def pipeline_note(run: Run, places: Places) -> str:
     links = [places.link("report", places.run_id, REPORT)] if run.report else []
     links += [places.link("all notebooks and logs", places.run_id, INDEX)]
     # MLflow shows some four lines and hides the rest behind "Show more": what matters most comes first.
-    head = " · ".join([f"**{run.status.value}** in {duration_text(run.duration_s)}", _counts(run), *links])
+    # Links below its fold can't be clicked before, so the head leads to what failed.
+    failed = [_name(task.name, places) for task in run.tasks if task.failure][:_FAILED_IN_HEAD]
+    failures = [f"see {', '.join(failed)}"] if failed else []
+    head = " · ".join([f"**{run.status.value}** in {duration_text(run.duration_s)}", _counts(run), *failures, *links])
     rows = [_task_row(run, task, places) for task in run.tasks]
     table = ["| task | status | duration | | |", "|---|---|---|---|---|"]
     size = len(head) + 2 + sum(len(line) + 1 for line in table)
@@ -97,7 +103,7 @@ def _note(facts: Iterable[str], attempt: AttemptRun | None, places: Places, run_
         failure = attempt.failure
         parts.append(f"**{_plain(failure.kind)}**: {_plain(cut(failure.message, 1000))}")
         if failure.traceback:
-            parts.append(_code(failure.traceback[-_TRACEBACK_CHARACTERS:]))
+            parts.append(_code(_wrapped(failure.traceback[-_TRACEBACK_CHARACTERS:])))
     ours = _paragraphs(*parts)
     return _paragraphs(cut(own_note or "", MAX_TAG_CHARACTERS - len(ours) - 2), ours)
 
@@ -157,6 +163,13 @@ def duration_text(seconds: float | None) -> str:
 def _plain(text: str) -> str:
     """Text that markdown shows as it is, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _wrapped(trace: str) -> str:
+    """A traceback in narrow lines, without the rules of dashes that IPython draws."""
+    lines = [line for line in trace.splitlines() if line.strip("-") or not line]
+    starts = ((line, start) for line in lines for start in range(0, max(len(line), 1), _CODE_COLUMNS))
+    return "\n".join(line[start : start + _CODE_COLUMNS] for line, start in starts)
 
 
 def _code(text: str) -> str:

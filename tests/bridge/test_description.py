@@ -24,6 +24,7 @@ def test_the_note_of_the_parent_tells_how_it_went_and_links_the_report(tmp_path:
     run = read(tmp_path, Task(name="ingest"), FAILED, SKIPPED)
     first = pipeline_note(run, places(run)).splitlines()[0]
     assert first.startswith("**FAILED** in 1 min 0 s · 1 of 3 tasks succeeded")
+    assert f"see [train](#/experiments/7/runs/id-train{MODE})" in first
     assert f"[report](#/experiments/7/runs/parent/artifacts/report.html{MODE})" in first
 
 
@@ -111,3 +112,11 @@ def test_names_can_not_bring_markdown_or_html_along(tmp_path: Path) -> None:
 )
 def test_durations_for_people(seconds: float | None, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_a_traceback_is_wrapped_and_has_no_rules(tmp_path: Path) -> None:
+    error = VALUE_ERROR.model_copy(update={"traceback": "-" * 75 + "\n" + "x" * 100})
+    run = read(tmp_path, Task(attempts=(Attempt(outcome=Outcome.FAILED, error=error),)))
+    note = attempt_note(run.tasks[0].attempts[0], places(run), "id")
+    assert "-" * 10 not in note
+    assert f"\n{'x' * 72}\n{'x' * 28}\n" in note
