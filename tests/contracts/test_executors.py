@@ -38,12 +38,17 @@ def ray_executor() -> Iterator[Executor]:
 
 
 def finish(executor: Executor, *jobs: Job) -> list[JobEvent]:
-    """Submit jobs and collect events until each has ended."""
+    """Submit jobs and collect their events until each has ended; what is left of earlier jobs does not count."""
     for job in jobs:
         executor.submit(job)
+    return collect(executor, *(job.key for job in jobs))
+
+
+def collect(executor: Executor, *keys: str) -> list[JobEvent]:
+    """The events of these jobs, until each has ended."""
     events: list[JobEvent] = []
-    while sum(isinstance(event, JobEnded) for event in events) < len(jobs):
-        events += executor.wait(1.0)
+    while {event.key for event in events if isinstance(event, JobEnded)} < set(keys):
+        events += [event for event in executor.wait(1.0) if event.key in keys]
     return events
 
 
@@ -119,9 +124,7 @@ def test_a_queued_job_that_is_cancelled_ends_without_running(executor: Executor)
     executor.submit(Job(key="first", call=say_hello, resources=Resources(num_cpus=2)))
     executor.submit(Job(key="queued", call=say_hello, resources=Resources(num_cpus=2)))
     executor.cancel("queued", force=True)
-    events = finish(executor)
-    while sum(isinstance(event, JobEnded) for event in events) < 2:
-        events += executor.wait(1.0)
+    events = collect(executor, "first", "queued")
     assert [event for event in events if isinstance(event, JobMessage) and event.key == "queued"] == []
     (ended,) = [event for event in events if isinstance(event, JobEnded) and event.key == "queued"]
     assert ended.cancelled
@@ -150,10 +153,7 @@ def test_a_forced_cancellation_ends_the_process(ray_executor: Executor) -> None:
     ray_executor.submit(Job(key="stuck", call=sleep_long))
     until(ray_executor, "sleeping")
     ray_executor.cancel("stuck", force=True)
-    events: list[JobEvent] = []
-    while not events:
-        events = ray_executor.wait(1.0)
-    (ended,) = events
+    (ended,) = collect(ray_executor, "stuck")
     assert isinstance(ended, JobEnded)
     assert ended.cancelled
     assert ended.death == "its worker process died"
