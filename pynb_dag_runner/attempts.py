@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, replace_references
-from pynb_dag_runner.executors.base import Handle, Resources
+from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.work.failures import failure, timeout_failure
@@ -17,6 +17,8 @@ FUNCTION_GRACE_S = 0.8
 """Seconds past its timeout after which a function's process is ended; its own alarm should have ended it before."""
 NOTEBOOK_GRACE_S = 3.0
 """The worker ends a notebook's kernel itself within 2 s; this is for a worker that is stuck, too."""
+EXECUTOR_GRACE_S = 1.0
+"""The executor ends a job that passes its limits; this is for an executor whose supervisor is stuck."""
 
 
 class Values:
@@ -114,22 +116,34 @@ class LiveAttempt:
         )
         return spec, tuple(inputs)
 
+    @property
+    def limits(self) -> Limits:
+        """What the attempt's process is held to from outside. A notebook's kernel is watched by the worker itself."""
+        timeout_s = self.task.options.timeout_s
+        notebook = isinstance(self.task.source, NotebookSource)
+        return Limits(
+            time_s=None if timeout_s is None else timeout_s + (NOTEBOOK_GRACE_S if notebook else FUNCTION_GRACE_S),
+            memory_bytes=None if notebook else self.task.options.memory,
+        )
+
     def began(self, start: datetime, now: float) -> None:
         """The attempt's clock starts; ``now`` is in monotonic seconds."""
         self.start = start
         timeout_s = self.task.options.timeout_s
         if timeout_s is not None and not self.stopping:
             grace = NOTEBOOK_GRACE_S if isinstance(self.task.source, NotebookSource) else FUNCTION_GRACE_S
-            self.force_at = now + timeout_s + grace
+            self.force_at = now + timeout_s + grace + EXECUTOR_GRACE_S
 
-    def verdict_of_death(self, death: str) -> tuple[Outcome, Failure]:
-        """What it means that the worker died before the attempt finished."""
+    def verdict_of_death(self, job: JobEnded) -> tuple[Outcome, Failure]:
+        """What it means that the job ended before the attempt finished."""
         timeout_s = self.task.options.timeout_s
+        death = job.death or "its process ended without a word"
         if self.stopping:
             return Outcome.CANCELLED, Failure(kind="Cancelled", message="the run was cancelled")
-        if timeout_s is not None and self.start is not None and self.force_at is None:
+        forced = self.start is not None and self.force_at is None
+        if timeout_s is not None and (job.exceeded == "time" or forced):
             return Outcome.TIMED_OUT, timeout_failure(timeout_s)
-        return Outcome.CRASHED, failure("ProcessDied", death)
+        return Outcome.CRASHED, failure("OutOfMemory" if job.exceeded == "memory" else "ProcessDied", death)
 
 
 def work_of(task: Task) -> NotebookWork | FunctionWork:

@@ -1,7 +1,7 @@
 """What can be checked of tasks before anything runs, beyond names and edges: notebooks, kernels, arguments."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,20 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
     return found
 
 
-def check_capacity(pipeline: str, needs: Mapping[str, Resources], capacity: Resources) -> None:
+def check_capacity(pipeline: str, needs: Mapping[str, Resources], nodes: Sequence[Resources]) -> None:
     """Refuse what the executor can never give.
 
     Args:
         needs: for each task what it asks for.
+        nodes: what each node has; a task runs on one of them.
 
     Raises:
         PipelineError: naming each such task and amount.
     """
     problems = [
-        f"task {name!r} asks for more than there is: {', '.join(lacking)}"
+        f"task {name!r} asks for more than any node has: {', '.join(lacking)}"
         for name, needed in needs.items()
-        if (lacking := capacity.lacking(needed))
+        if (lacking := min((node.lacking(needed) for node in nodes), key=len, default=["there is no node"]))
     ]
     if problems:
         raise PipelineError(pipeline, problems)

@@ -199,7 +199,8 @@ class Pipeline:
             fail_fast: cancel everything else when a task did not succeed.
             num_cpus: processors to share out on this machine; default: all that this process may use.
             ray_address: a running cluster to use instead of starting Ray here.
-            executor: ``ray``, or ``inline``: in this process, one task at a time, for debuggers.
+            executor: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process,
+                one task at a time, for debuggers.
             progress: show on standard error how the run goes.
             listeners: called with each event (:mod:`pynb_dag_runner.events`).
 
@@ -210,7 +211,7 @@ class Pipeline:
         dag = self.build()
         if executor == "inline" and _in_event_loop() and any(task.kind == "notebook" for task in dag.tasks):
             raise UsageError(
-                "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use 'ray'"
+                "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use 'ray' or 'process'"
             )
         console = RunConsole(
             sys.stderr,

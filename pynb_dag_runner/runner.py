@@ -200,7 +200,13 @@ class _Run:
             return
         self._live[attempt.key] = attempt
         self._engine.submit(
-            Job(key=attempt.key, call=partial(run_attempt, spec), inputs=inputs, resources=resources_of(task))
+            Job(
+                key=attempt.key,
+                call=partial(run_attempt, spec),
+                inputs=inputs,
+                resources=resources_of(task),
+                limits=attempt.limits,
+            )
         )
 
     def _stop(self, key: str) -> None:
@@ -229,9 +235,9 @@ class _Run:
             case JobMessage(message=AttemptFinished() as finished):
                 self._values.take(attempt.task.name, finished.outputs)
                 self._attempt_ended(attempt, finished.outcome, finished.failure, finished.time)
-            case JobEnded(death=death):
+            case JobEnded() as job:
                 if not attempt.ended:
-                    outcome, why = attempt.verdict_of_death(death or "its worker ended without a word")
+                    outcome, why = attempt.verdict_of_death(job)
                     self._attempt_ended(attempt, outcome, why, self._clock())
                 del self._live[event.key]
 

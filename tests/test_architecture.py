@@ -14,7 +14,7 @@ RUNNER, BRIDGE = "pynb_dag_runner", "mlflow_bridge"
 
 FLOORS = (
     # 0: values. Its rooms may know each other.
-    {"errors", "outcome", "json_values", "dag", "events", "parameters"},
+    {"errors", "outcome", "process_table", "json_values", "dag", "events", "parameters"},
     # 1: what decides, what executes, what is written; none knows another.
     {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.

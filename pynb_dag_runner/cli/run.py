@@ -32,10 +32,10 @@ _EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED:
 )
 @click.option(
     "--executor",
-    type=click.Choice(["ray", "inline"]),
+    type=click.Choice(["ray", "process", "inline"]),
     default="ray",
     show_default=True,
-    help="inline: in this process, one task at a time; for debuggers.",
+    help="process: on this machine without Ray; inline: in this process, one task at a time, for debuggers.",
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Run on this Ray cluster instead of a Ray of our own.")
 @click.option(
@@ -55,7 +55,7 @@ def run(
     parameter: dict[str, str],
     parameters_file: Path | None,
     output_dir: Path,
-    executor: Literal["ray", "inline"],
+    executor: Literal["ray", "process", "inline"],
     ray_address: str | None,
     num_cpus: int | None,
     fail_fast: bool,
@@ -107,8 +107,10 @@ def _check_combination(
     """Options that make no sense together are refused: the user expected something that would not happen."""
     if upstream and not tasks:
         raise click.UsageError("--upstream says what else to run beside --task; there is no --task")
-    if executor == "inline" and (ray_address is not None or num_cpus is not None):
-        raise click.UsageError("--ray-address and --num-cpus are for --executor ray; inline runs one task at a time")
+    if executor != "ray" and ray_address is not None:
+        raise click.UsageError(f"--ray-address is for --executor ray; {executor} uses no Ray")
+    if executor == "inline" and num_cpus is not None:
+        raise click.UsageError("--num-cpus is for --executor ray and process; inline runs one task at a time")
     if ray_address is not None and num_cpus is not None:
         raise click.UsageError("--num-cpus is for a Ray of our own; the cluster at --ray-address has its own number")
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pynb_dag_runner.executors.base import Executor
 
-ExecutorName = Literal["ray", "inline"]
-EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "inline")
+ExecutorName = Literal["ray", "process", "inline"]
+EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "process", "inline")
 
 
 def executor_factory(
@@ -15,7 +15,8 @@ def executor_factory(
     """A call that starts the named executor; whoever calls it closes what it gets.
 
     Args:
-        name: ``ray``, or ``inline``: in this process, one job at a time, for debuggers.
+        name: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process, one job
+            at a time, for debuggers.
         num_cpus: processors to share out on this machine; None: all that this process may use.
         ray_address: an existing cluster to use instead of starting Ray here.
     """
@@ -25,6 +26,10 @@ def executor_factory(
         return InlineExecutor
 
     def start() -> Executor:
+        if name == "process":
+            from pynb_dag_runner.executors.on_processes import ProcessExecutor
+
+            return ProcessExecutor(num_cpus=num_cpus)
         from pynb_dag_runner.executors.on_ray import RayExecutor
 
         return RayExecutor(num_cpus=num_cpus, address=ray_address)

@@ -7,7 +7,7 @@ its last message a job ends, also when its process died: every submitted job giv
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 SCRATCH_VARIABLE = "PYNB_DAG_RUNNER_SCRATCH"
 """Environment variable of jobs: a directory with a short path for what must not outlive the executor. It need not be
@@ -19,7 +19,7 @@ Handle = NewType("Handle", object)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """Amounts that a job holds, or that an executor has in all. ``memory`` is in bytes, 0 where not counted."""
+    """Amounts that a job holds, or that a node has in all. ``memory`` is in bytes, 0 where not counted."""
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
@@ -37,6 +37,21 @@ class Resources:
         return [f"{name}={wanted:g} (there are {there:g})" for name, wanted, there in pairs if wanted > there]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a job may take before its process is ended from outside; None: no limit.
+
+    An executor that runs jobs in the driver's own process can't keep them.
+
+    Attributes:
+        time_s: seconds from its start.
+        memory_bytes: resident memory by which the job's process and all its descendants may grow.
+    """
+
+    time_s: float | None = None
+    memory_bytes: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A call to be made once, elsewhere.
@@ -47,19 +62,25 @@ class Job:
             the work as messages: an exception that leaves it counts as a crash.
         inputs: handles of values that earlier jobs kept.
         resources: what the job holds while it runs.
+        limits: beyond them its process is ended.
     """
 
     key: str
     call: Callable[..., Generator[object]]
     inputs: tuple[Handle, ...] = ()
     resources: Resources = field(default_factory=Resources)
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Yielded by a job: keep ``value`` in the executor's store and give the driver a handle only."""
+    """Yielded by a job: keep ``value`` in the executor's store and give the driver a handle only.
+
+    ``pickled`` is the value's pickle where there is one already.
+    """
 
     value: Any
+    pickled: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,14 +110,20 @@ class JobKept:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEnded:
-    """The job is over. ``death`` says how its process died, or is None if the call came to its end.
+    """The job is over.
 
-    ``cancelled`` tells that the end was asked for with ``cancel``.
+    Attributes:
+        death: how its process died, in words; None if the call came to its end.
+        cancelled: the end was asked for with ``cancel``.
+        exceeded: the limit for which its process was ended.
+        lost_input: it never ran, since a value that it needs was lost; it can be submitted again with the value put anew.
     """
 
     key: str
     death: str | None = None
     cancelled: bool = False
+    exceeded: Literal["time", "memory"] | None = None
+    lost_input: bool = False
 
 
 JobEvent = JobStarted | JobMessage | JobKept | JobEnded
@@ -118,12 +145,16 @@ class Executor(Protocol):
 
     in_process: bool
 
-    def capacity(self) -> Resources:
-        """All that this executor could give to one job or several."""
+    def capacity(self) -> tuple[Resources, ...]:
+        """What each node has in all; a job runs on one node."""
         ...
 
     def submit(self, job: Job) -> None:
         """Queue a job; returns at once."""
+        ...
+
+    def put(self, value: Any) -> Handle:
+        """Keep a picklable value of the driver's, as an input of jobs."""
         ...
 
     def wait(self, timeout_s: float) -> list[JobEvent]:

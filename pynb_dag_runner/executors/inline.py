@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pynb_dag_runner.executors.base import (
     Handle,
@@ -32,14 +33,18 @@ class InlineExecutor:
         self._current: tuple[Job, Generator[object]] | None = None
         self._cancelled: set[str] = set()
 
-    def capacity(self) -> Resources:
+    def capacity(self) -> tuple[Resources, ...]:
         """One job at a time gets all there is, so nothing is too much to ask."""
         infinite = float("inf")
-        return Resources(num_cpus=infinite, num_gpus=infinite, memory=infinite, custom=_Anything())
+        return (Resources(num_cpus=infinite, num_gpus=infinite, memory=infinite, custom=_Anything()),)
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
         self._queue.append(job)
+
+    def put(self, value: Any) -> Handle:
+        """A handle is the value itself here."""
+        return Handle(value)
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         """Run the current job up to its next message. The work happens here, so ``timeout_s`` can't be kept."""

@@ -197,12 +197,13 @@ def _take_return_value(value: Any, result: _Result, writer: AttemptWriter) -> No
         result.outputs["return"] = value
         return
     try:
-        writer.return_value(cloudpickle.dumps(value))
+        pickled = cloudpickle.dumps(value)
+        writer.return_value(pickled)
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         why = f"the return value of type {type(value).__name__} can't be handed on: {error}"
         result.outcome, result.failure = Outcome.FAILED, failure("PicklingError", why)
     else:
-        result.kept = Keep(value)
+        result.kept = Keep(value, pickled)
 
 
 def _evaluate_notebook(

@@ -1,9 +1,15 @@
 """Every executor keeps the same contract: these cases run on each."""
 
+import ctypes
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from pynb_dag_runner.errors import ExecutorError
@@ -19,20 +25,22 @@ from pynb_dag_runner.executors.base import (
     JobMessage,
     JobStarted,
     Keep,
+    Limits,
     Resources,
 )
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    started = executor_factory(request.param, num_cpus=2 if request.param == "ray" else None)()
+    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)()
     yield started
     started.close()
 
 
-@pytest.fixture(scope="module")
-def ray_executor() -> Iterator[Executor]:
-    started = executor_factory("ray", num_cpus=2)()
+@pytest.fixture(scope="module", params=["ray", "process"])
+def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """The executors whose jobs have a process of their own."""
+    started = executor_factory(request.param, num_cpus=2)()
     yield started
     started.close()
 
@@ -50,6 +58,11 @@ def collect(executor: Executor, *keys: str) -> list[JobEvent]:
     while {event.key for event in events if isinstance(event, JobEnded)} < set(keys):
         events += [event for event in executor.wait(1.0) if event.key in keys]
     return events
+
+
+def end_of(events: list[JobEvent]) -> JobEnded:
+    (ended,) = [event for event in events if isinstance(event, JobEnded)]
+    return ended
 
 
 def until(executor: Executor, message: object) -> None:
@@ -91,6 +104,33 @@ def exit_at_once() -> Generator[object]:
     os._exit(3)
 
 
+def segmentation_fault() -> Generator[object]:
+    yield "before"
+    ctypes.string_at(0)
+
+
+def killed() -> Generator[object]:
+    yield "before"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_the_lock() -> Generator[object]:
+    """PyDLL does not release the interpreter's lock: no signal handler and no other thread runs meanwhile."""
+    yield "holding"
+    ctypes.PyDLL(None).sleep(600)
+
+
+def fill_memory() -> Generator[object]:
+    """A child's memory counts as well."""
+    yield "before"
+    subprocess.run([sys.executable, "-c", "kept = b'x' * 300_000_000; import time; time.sleep(600)"], check=True)
+
+
+def change_directory() -> Generator[object]:
+    yield str(Path.cwd())
+    os.chdir("/")
+
+
 def test_a_job_starts_says_its_messages_in_order_and_ends(executor: Executor) -> None:
     events = finish(executor, Job(key="one", call=say_hello))
     assert isinstance(events[0], JobStarted)
@@ -106,6 +146,11 @@ def test_a_kept_value_is_an_input_of_a_later_job(executor: Executor) -> None:
     handles: list[Handle] = [event.handle for event in kept if isinstance(event, JobKept)]
     events = finish(executor, Job(key="use", call=total, inputs=tuple(handles)))
     assert JobMessage(key="use", message=6) in events
+
+
+def test_a_value_of_the_drivers_is_an_input_of_a_job(executor: Executor) -> None:
+    handle = executor.put({1, 2, 4})
+    assert JobMessage(key="sum", message=7) in finish(executor, Job(key="sum", call=total, inputs=(handle,)))
 
 
 def test_an_exception_ends_the_job_as_a_death_that_says_what_it_was(executor: Executor) -> None:
@@ -141,31 +186,62 @@ def test_waiting_with_nothing_to_do_returns_nothing(executor: Executor) -> None:
     assert executor.wait(0.01) == []
 
 
-def test_a_sleeping_job_wakes_up_to_its_cancellation(ray_executor: Executor) -> None:
-    ray_executor.submit(Job(key="sleep", call=sleep_long))
-    until(ray_executor, "sleeping")
-    ray_executor.cancel("sleep")
-    until(ray_executor, "cancelled")
-    assert finish(ray_executor, Job(key="after", call=say_hello))  # its worker serves on
+def test_a_sleeping_job_wakes_up_to_its_cancellation(hosted: Executor) -> None:
+    hosted.submit(Job(key="sleep", call=sleep_long))
+    until(hosted, "sleeping")
+    hosted.cancel("sleep")
+    until(hosted, "cancelled")
+    assert finish(hosted, Job(key="after", call=say_hello))  # its worker serves on
 
 
-def test_a_forced_cancellation_ends_the_process(ray_executor: Executor) -> None:
-    ray_executor.submit(Job(key="stuck", call=sleep_long))
-    until(ray_executor, "sleeping")
-    ray_executor.cancel("stuck", force=True)
-    (ended,) = collect(ray_executor, "stuck")
-    assert isinstance(ended, JobEnded)
+def test_a_forced_cancellation_ends_the_process(hosted: Executor) -> None:
+    hosted.submit(Job(key="stuck", call=hold_the_lock))
+    until(hosted, "holding")
+    hosted.cancel("stuck", force=True)
+    ended = end_of(collect(hosted, "stuck"))
     assert ended.cancelled
-    assert ended.death == "its worker process died"
+    assert "SIGKILL" in str(ended.death)
 
 
-def test_a_process_that_dies_ends_its_job_and_no_other(ray_executor: Executor) -> None:
-    events = finish(ray_executor, Job(key="dies", call=exit_at_once), Job(key="lives", call=say_hello))
+@pytest.mark.parametrize(
+    ("call", "death"),
+    [("exit_at_once", "exit code 3"), ("segmentation_fault", "signal SIGSEGV"), ("killed", "signal SIGKILL")],
+)
+def test_a_process_that_dies_says_how_and_no_other_job_ends(hosted: Executor, call: str, death: str) -> None:
+    events = finish(hosted, Job(key="dies", call=globals()[call]), Job(key="lives", call=say_hello))
     deaths = {event.key: event.death for event in events if isinstance(event, JobEnded)}
-    assert deaths == {"dies": "its worker process died", "lives": None}
+    assert death in str(deaths["dies"])
+    assert deaths["lives"] is None
+    assert JobMessage(key="dies", message="before") in events
 
 
-def test_a_second_ray_in_one_process_is_refused_in_words(ray_executor: Executor) -> None:
+def test_a_job_past_its_time_is_ended_even_if_it_holds_the_interpreter_lock(hosted: Executor) -> None:
+    events = finish(hosted, Job(key="late", call=hold_the_lock, limits=Limits(time_s=0.5)))
+    assert end_of(events).exceeded == "time"
+    assert JobMessage(key="late", message="holding") in events
+
+
+def test_a_job_past_its_memory_is_ended_with_its_descendants_counted(hosted: Executor) -> None:
+    events = finish(hosted, Job(key="large", call=fill_memory, limits=Limits(memory_bytes=100_000_000)))
+    ended = end_of(events)
+    assert ended.exceeded == "memory"
+    assert not any(
+        "kept = b'x'" in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    )
+    assert "more than the 0.10 GB that it declared" in str(ended.death)
+    assert end_of(finish(hosted, Job(key="next", call=say_hello, limits=Limits(memory_bytes=100_000_000)))) == JobEnded(
+        key="next"
+    )
+
+
+def test_a_job_starts_in_the_directory_of_the_one_before_it_and_not_where_that_went(hosted: Executor) -> None:
+    here = [event for event in finish(hosted, Job(key="first", call=change_directory)) if isinstance(event, JobMessage)]
+    there = [event for event in finish(hosted, Job(key="next", call=change_directory)) if isinstance(event, JobMessage)]
+    assert [event.message for event in here] == [event.message for event in there]
+
+
+@pytest.mark.parametrize("hosted", ["ray"], indirect=True)
+def test_a_second_ray_in_one_process_is_refused_in_words(hosted: Executor) -> None:
     with pytest.raises(ExecutorError, match="already running in this process"):
         executor_factory("ray")()
 

@@ -333,7 +333,7 @@ def test_what_can_never_be_given_is_refused_before_anything_runs(tmp_path: Path)
     p = Pipeline("greedy", base_dir=tmp_path)
     p.function(never_called, num_cpus=3, resources={"fpga": 1})
     wanted = (
-        "task 'never_called' asks for more than there is: num_cpus=3 (there are 2), resource 'fpga'=1 (there are 0)"
+        "task 'never_called' asks for more than any node has: num_cpus=3 (there are 2), resource 'fpga'=1 (there are 0)"
     )
     with pytest.raises(PipelineError, match=re.escape(wanted)):
         p.run(output_dir=tmp_path / "runs", num_cpus=2, progress=False)

@@ -1,0 +1,31 @@
+"""The messages between a host process and its supervisor: a byte that says what it is, then perhaps a content."""
+
+from enum import Enum
+from multiprocessing.connection import Connection
+
+
+class Frame(Enum):
+    """What a host sends. Contents are pickled by the host and unpickled by the driver, by nobody in between."""
+
+    STARTED = b"S"
+    """The job's call runs now; no content."""
+    MESSAGE = b"M"
+    """Something that the job yielded."""
+    KEPT = b"K"
+    """A value to keep."""
+    ENDED = b"E"
+    """The call came to its end; no content."""
+    FAILED = b"F"
+    """An exception left the call; its traceback as UTF-8 text."""
+
+    def send(self, connection: Connection, content: bytes | None = None) -> None:
+        """Send this frame. The content goes by itself: joining it to the byte before would copy it."""
+        connection.send_bytes(self.value)
+        if content is not None:
+            connection.send_bytes(content)
+
+
+def received(connection: Connection) -> tuple[Frame, bytes]:
+    """The next frame, waiting for it; raises EOFError when the other end is closed."""
+    frame = Frame(connection.recv_bytes())
+    return frame, b"" if frame in (Frame.STARTED, Frame.ENDED) else connection.recv_bytes()

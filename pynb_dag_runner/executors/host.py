@@ -1,0 +1,78 @@
+"""What a host process runs: one job after another, each message sent to its supervisor as it comes.
+
+A host is a child of a :class:`~pynb_dag_runner.executors.hosting.Host`. Whatever a job does to its process, a crash,
+``os._exit`` or a C loop that never ends, happens to the host alone, and the supervisor sees how it ended.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Generator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from pynb_dag_runner.executors.base import JobCancelled, Keep
+from pynb_dag_runner.executors.cancellation import Cancellation
+from pynb_dag_runner.executors.frames import Frame
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
+
+def main() -> None:
+    """Serve until the supervisor closes its end. Arguments: the connection's file descriptor, the supervisor's pid."""
+    descriptor, supervisor = int(sys.argv[1]), int(sys.argv[2])
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor:
+            os._exit(1)  # it died before the line above
+    # Ray blocks some signals in its workers, and children inherit the mask.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    connection = Connection(descriptor)
+    directory = Path.cwd()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            request = cloudpickle.loads(connection.recv_bytes())
+            _serve(connection, *request)
+            _back_to(directory)
+
+
+def _serve(connection: Connection, search_path: list[str], payload: bytes, inputs: list[bytes]) -> None:
+    """Make one call. Its classes may be in modules beside the pipeline's file, so the path comes before the pickle."""
+    cancellation = Cancellation()
+    Frame.STARTED.send(connection)
+    try:
+        # Not replaced: a job may have put entries of its own there, and modules are imported once in a process.
+        sys.path[:0] = [entry for entry in search_path if entry not in sys.path]
+        call: Any = cloudpickle.loads(payload)
+        messages: Generator[object] = call(*(cloudpickle.loads(value) for value in inputs))
+        while True:
+            message = cancellation.advance(messages)
+            if isinstance(message, Keep):
+                Frame.KEPT.send(connection, message.pickled or cloudpickle.dumps(message.value))
+            else:
+                Frame.MESSAGE.send(connection, cloudpickle.dumps(message))
+    except (StopIteration, JobCancelled):
+        Frame.ENDED.send(connection)
+    except ConnectionError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever leaves a job ends it; the host serves on
+        Frame.FAILED.send(connection, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+    finally:
+        cancellation.over()
+
+
+def _back_to(directory: Path) -> None:
+    """The next job starts where this one did, wherever this one went."""
+    with contextlib.suppress(OSError):  # the directory may be gone; the job that needs it says so
+        os.chdir(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Host processes as their supervisor sees them: starting one, giving it a job, what it says, how it ends."""
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Literal
+
+import cloudpickle
+
+from pynb_dag_runner.executors.base import Limits
+from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
+from pynb_dag_runner.executors.frames import Frame, received
+from pynb_dag_runner.process_table import describe_exit, end_marked, tree_memory_bytes
+
+_MARK_VARIABLE = "PYNB_DAG_RUNNER_HOST"
+"""Environment variable of a host and all that it starts."""
+_CLOSE_BOUND_S = 1.0
+"""What an idle host gets to run its exit handlers."""
+_MEMORY_PERIOD_S = 0.25
+_NEVER_S = 3600.0
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A host's job is over; see :class:`~pynb_dag_runner.executors.base.JobEnded`."""
+
+    death: str | None = None
+    exceeded: Literal["time", "memory"] | None = None
+
+
+class Host:
+    """A process that runs one job at a time. Close it.
+
+    It leads a session of its own: Ctrl-C at the terminal is for the driver alone.
+    """
+
+    def __init__(self) -> None:
+        self._connection, child = Pipe()
+        mark = secrets.token_hex(16)
+        self._mark = f"{_MARK_VARIABLE}={mark}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pynb_dag_runner.executors.host", str(child.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[child.fileno()],
+            start_new_session=True,
+            env={**os.environ, _MARK_VARIABLE: mark},
+        )
+        child.close()
+        self.pid = self._process.pid
+        # Children of the job may hold the connection's other end open for longer than the host lives.
+        self._pidfd = os.pidfd_open(self.pid)
+        self._watch = _Watch(self.pid, Limits())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another job."""
+        return self._process.poll() is None
+
+    @property
+    def waitables(self) -> list[Connection | int]:
+        """What becomes readable when :meth:`step` has something to say."""
+        return [self._connection, self._pidfd]
+
+    def next_look_s(self) -> float:
+        """Seconds until :meth:`step` must be called although nothing became readable."""
+        return self._watch.next_look_s()
+
+    def begin(self, search_path: list[str], payload: bytes, inputs: list[bytes], limits: Limits) -> None:
+        """Give it a job.
+
+        Args:
+            search_path: entries for ``sys.path``.
+            payload: the pickled call.
+            inputs: pickled arguments.
+        """
+        self._watch = _Watch(self.pid, limits)
+        with contextlib.suppress(ConnectionError):  # it died; the next step says so
+            self._connection.send_bytes(cloudpickle.dumps((search_path, payload, inputs)))
+
+    def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
+        """What happened next; None if nothing did within ``timeout_s``.
+
+        STARTED, MESSAGE and KEPT come as they are; the job's end as :class:`Ended`.
+        """
+        wait(self.waitables, min(timeout_s, self.next_look_s()))
+        if self._connection.poll():
+            with contextlib.suppress(EOFError, ConnectionError):
+                return self._taken(*received(self._connection))
+        if not self.alive or self._connection.closed:
+            return self._death()
+        if exceeded := self._watch.exceeded():
+            self.kill()
+            return self._death(exceeded)
+        return None
+
+    def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended:
+        if frame is Frame.STARTED:
+            self._watch.begin()
+        if frame is Frame.ENDED:
+            return Ended()
+        if frame is Frame.FAILED:
+            return Ended(death=content.decode())
+        return frame, content
+
+    def _death(self, exceeded: Literal["time", "memory"] | None = None) -> Ended:
+        code = self._process.wait()
+        if exceeded == "memory":
+            return Ended(death=self._watch.memory_words(), exceeded="memory")
+        if exceeded == "time":
+            return Ended(death="its process was ended at its timeout", exceeded="time")
+        return Ended(death=f"its process died: {describe_exit(code)}")
+
+    def cancel(self) -> None:
+        """Raise JobCancelled in its job."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, CANCEL_SIGNAL)
+
+    def kill(self) -> None:
+        """End it at once, with its job."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let an idle host end in order; if it does not, or died, end all that it left behind."""
+        self._connection.close()
+        try:
+            self._process.wait(_CLOSE_BOUND_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.returncode != 0:
+            end_marked(self._mark)
+        os.close(self._pidfd)
+
+
+class _Watch:
+    """A job's clock and memory, looked at from outside: a C loop that holds the interpreter's lock hides nothing."""
+
+    def __init__(self, pid: int, limits: Limits) -> None:
+        self._pid = pid
+        self._limits = limits
+        self._end_at: float | None = None
+        self._look_at: float | None = None
+        self._memory_before = 0
+        self._memory = 0
+
+    def begin(self) -> None:
+        """The job's call runs from now on."""
+        now = time.monotonic()
+        if self._limits.time_s is not None:
+            self._end_at = now + self._limits.time_s
+        if self._limits.memory_bytes is not None:
+            self._memory_before = tree_memory_bytes(self._pid)
+            self._look_at = now + _MEMORY_PERIOD_S
+
+    def next_look_s(self) -> float:
+        moments = [moment for moment in (self._end_at, self._look_at) if moment is not None]
+        return max(0.0, min(moments) - time.monotonic()) if moments else _NEVER_S
+
+    def exceeded(self) -> Literal["time", "memory"] | None:
+        """The limit that the job passed; looks at the memory no more often than is cheap."""
+        now = time.monotonic()
+        if self._end_at is not None and now >= self._end_at:
+            return "time"
+        if self._look_at is not None and now >= self._look_at:
+            self._look_at = now + _MEMORY_PERIOD_S
+            self._memory = tree_memory_bytes(self._pid) - self._memory_before
+            if self._limits.memory_bytes is not None and self._memory > self._limits.memory_bytes:
+                return "memory"
+        return None
+
+    def memory_words(self) -> str:
+        assert self._limits.memory_bytes is not None
+        used, declared = self._memory / _GIGABYTE, self._limits.memory_bytes / _GIGABYTE
+        return f"it used {used:.2f} GB of memory, more than the {declared:.2f} GB that it declared (memory=...)"

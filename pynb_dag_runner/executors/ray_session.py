@@ -1,0 +1,137 @@
+"""Starting a private Ray, or joining a cluster, within a bound; and leaving nothing of it behind.
+
+The module ``ray`` comes in as an argument: it is imported in one file alone.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pynb_dag_runner.errors import ExecutorError
+from pynb_dag_runner.executors.machine import usable_cpus
+from pynb_dag_runner.executors.watchdog import Watchdog
+
+START_BOUND_S = 120.0
+"""Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""
+
+ADDRESS_BOUND_S = 10.0
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+"""Values between functions only; Ray spills larger ones to disk. Its default, 30 % of the memory, overflows the 64 MB
+of /dev/shm that a container has."""
+
+_ADVICE = (
+    "try --executor process, which runs tasks on this machine without Ray, or --ray-address with a running cluster"
+)
+
+
+class RaySession:
+    """Ray, started for this process alone or joined. Close it.
+
+    Args:
+        ray: the module.
+        num_cpus: processors to share out here; None: as many as this process may use.
+        address: an existing cluster, as ``ray.init`` takes it; None: start a private Ray.
+
+    Raises:
+        ExecutorError: Ray does not start.
+    """
+
+    def __init__(self, ray: Any, *, num_cpus: int | None, address: str | None) -> None:
+        if address is not None:
+            _check_address(address)
+        self._ray = ray
+        # Short: Ray's socket paths below it must stay under the 107 bytes of AF_UNIX (ray issue 7724).
+        temporary = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
+        self._watchdog = Watchdog(temporary)
+        self._thread = _StartThread(lambda: self._start(num_cpus, address, temporary))
+        try:
+            self._thread.wait_until_started()
+        except BaseException:
+            self._watchdog.close()
+            raise
+
+    def _start(self, num_cpus: int | None, address: str | None, temporary: str) -> None:
+        if address is not None:
+            self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        self._ray.init(
+            address="local",  # never a cluster that happens to be around (RAY_ADDRESS, /tmp/ray)
+            num_cpus=num_cpus or usable_cpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=temporary,
+        )
+
+    def close(self) -> None:
+        """Disconnect; a private Ray and everything below it is ended and its directory removed."""
+        self._ray.shutdown()
+        self._thread.release()
+        self._watchdog.close()
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address that nothing answers at: Ray itself would try for minutes, and say so on the terminal.
+
+    Raises:
+        ExecutorError: with what was expected.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise ExecutorError(
+            f"Ray address {address!r}: expected host:port of a cluster's head node, or 'auto' for this machine's"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ADDRESS_BOUND_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ExecutorError(f"no Ray cluster answers at {address}: {reason}") from error
+
+
+class _StartThread:
+    """Starts Ray apart from the caller, so that a start that hangs can be given up, and lives on until released.
+
+    Ray asks the kernel to end its processes when the *thread* that started them ends (PR_SET_PDEATHSIG), so the thread
+    must outlive them; in return they die with this process however it dies.
+    """
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        self._start_ray = start
+        self._started = threading.Event()
+        self._released = threading.Event()
+        self._failure: BaseException | None = None
+        threading.Thread(target=self._run, name="ray-start", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._start_ray()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._failure = error
+        self._started.set()
+        self._released.wait()
+
+    def wait_until_started(self) -> None:
+        """Raises:
+        ExecutorError: Ray failed to start, or did not within the bound.
+        """
+        if not self._started.wait(START_BOUND_S):
+            raise ExecutorError(f"Ray did not start within {START_BOUND_S:g} s; {_ADVICE}")
+        if self._failure is not None:
+            kind, reason = type(self._failure).__name__, str(self._failure).strip().split("\n")[0]
+            self.release()
+            raise ExecutorError(f"Ray can't start: {kind}: {reason}; {_ADVICE}") from self._failure
+
+    def release(self) -> None:
+        """Let the thread end; what Ray processes are left end with it."""
+        self._released.set()
