@@ -1,5 +1,6 @@
 """Attempts under way, as the driver sees them: what each is given, when it began, what its death means."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,6 +109,8 @@ class LiveAttempt:
             task=self.task.name,
             number=self.number,
             folder=paths.attempt_folder(folder, self.task.name, self.number),
+            run_folder_inode=folder.stat().st_ino,
+            scratch=f"pdr-a-{secrets.token_hex(16)}",
             work=work_of(self.task),
             queued=self.queued,
             parameters=parameters,

@@ -211,7 +211,7 @@ class Pipeline:
         dag = self.build()
         if executor == "inline" and _in_event_loop() and any(task.kind == "notebook" for task in dag.tasks):
             raise UsageError(
-                "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use 'ray' or 'process'"
+                "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use another"
             )
         console = RunConsole(
             sys.stderr,

@@ -20,10 +20,12 @@ from pynb_dag_runner.pages import PAGE_BOUND_S, Pages
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.plan import Decision, Plan, Retry, RetryRule, Settle, Start, Stop
 from pynb_dag_runner.run_folder import Run, TaskRun, paths, read_run
+from pynb_dag_runner.run_folder.arrivals import Arrivals
 from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, OptionsRecord, PlannedTask, RunRecord, TaskRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.work.attempt import run_attempt
-from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished
+from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished, FilePart
+from pynb_dag_runner.work.shipping import rescue
 
 Listener = Callable[[events.Event], None]
 
@@ -142,6 +144,7 @@ class _Run:
         self._settled: dict[str, TaskStatus] = {}
         self._values = Values()
         self.pages = Pages()
+        self._arrivals = Arrivals()
         self._cancelled = False
         self._touched = time.monotonic()
 
@@ -206,6 +209,7 @@ class _Run:
                 inputs=inputs,
                 resources=resources_of(task),
                 limits=attempt.limits,
+                rescue=partial(rescue, spec),
             )
         )
 
@@ -232,10 +236,14 @@ class _Run:
                         time=start, task=attempt.task.name, number=attempt.number, host=attempt.host, pid=attempt.pid
                     )
                 )
+            case JobMessage(message=FilePart() as part):
+                folder = paths.attempt_folder(self._writer.folder, attempt.task.name, attempt.number)
+                self._arrivals.take(folder, part.path, part.data, last=part.last)
             case JobMessage(message=AttemptFinished() as finished):
                 self._values.take(attempt.task.name, finished.outputs)
                 self._attempt_ended(attempt, finished.outcome, finished.failure, finished.time)
             case JobEnded() as job:
+                self._arrivals.drop(paths.attempt_folder(self._writer.folder, attempt.task.name, attempt.number))
                 if not attempt.ended:
                     outcome, why = attempt.verdict_of_death(job)
                     self._attempt_ended(attempt, outcome, why, self._clock())

@@ -63,6 +63,8 @@ class Job:
         inputs: handles of values that earlier jobs kept.
         resources: what the job holds while it runs.
         limits: beyond them its process is ended.
+        rescue: made in the same place if the call's process died, for what it left there; its messages count as the
+            job's. Only called where that place is another machine.
     """
 
     key: str
@@ -70,6 +72,7 @@ class Job:
     inputs: tuple[Handle, ...] = ()
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
+    rescue: Callable[[], Generator[object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class JobEnded:
         death: how its process died, in words; None if the call came to its end.
         cancelled: the end was asked for with ``cancel``.
         exceeded: the limit for which its process was ended.
-        lost_input: it never ran, since a value that it needs was lost; it can be submitted again with the value put anew.
+        lost_input: it never ran, since a value that it needs was lost; submit it again with the value put anew.
     """
 
     key: str

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_session import RaySession
+from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
 
+RESCUE_BOUND_S = 120.0
+"""What a job's rescue may take."""
 _WINDOW_PER_CPU = 8
 """Jobs handed to Ray beyond what can run: enough to hide the hand-over, few enough that waiting on them stays cheap."""
 
@@ -56,6 +60,16 @@ def _import_ray() -> Any:
     import ray
 
     return ray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """What a relay needs; calls are pickled, for the host to unpickle."""
+
+    search_path: tuple[str, ...]
+    call: bytes
+    rescue: bytes | None
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +140,13 @@ class RayExecutor:
         }
         if needed.memory:
             options["memory"] = needed.memory
-        search_path = [entry for entry in sys.path if entry]
-        relay = self._relay.options(**options)
-        generator = relay.remote(search_path, cloudpickle.dumps(job.call), list(job.inputs), job.limits)
+        request = _Request(
+            search_path=tuple(entry for entry in sys.path if entry),
+            call=cloudpickle.dumps(job.call),
+            rescue=cloudpickle.dumps(job.rescue) if job.rescue is not None and self._session.joined else None,
+            limits=job.limits,
+        )
+        generator = self._relay.options(**options).remote(request, list(job.inputs))
         self._jobs[generator] = job
         self._generators[job.key] = generator
         self._in_flight[needed] = self._in_flight.get(needed, 0) + 1
@@ -245,32 +263,31 @@ def _resources(amounts: dict[str, float]) -> Resources:
 _idle_host: Host | None = None
 """In a Ray worker: its host, kept between tasks, since starting one and importing the job's modules takes a while."""
 
+_watchdog: Watchdog | None = None
+"""In a Ray worker of a cluster: ends what hosts started when the worker is killed. A private Ray has the driver's."""
 
-def _relay(search_path: list[str], payload: bytes, inputs: list[Any], limits: Limits) -> Iterator[object]:
+
+def _relay(request: _Request, inputs: list[Any]) -> Iterator[object]:
     """In the worker: have the call made by a host process, and pass on what it says.
 
     Call and messages stay pickled here: their classes may be in modules that only the host finds.
     """
-    global _idle_host
+    global _idle_host, _watchdog
     ray = _import_ray()
+    if not is_watched() and _watchdog is None:
+        _watchdog = Watchdog(tempfile.mkdtemp(prefix="pdr-", dir="/tmp"))
     values = [ray.get(reference) for reference in inputs]
     host, _idle_host = _idle_host, None
     if host is None or not host.alive:
         host = Host()
     try:
-        host.begin(search_path, payload, values, limits)
-        ended: Ended | None = None
-        while ended is None:
-            match host.step(host.next_look_s()):
-                case (Frame.STARTED, _):
-                    yield _Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
-                case (Frame.KEPT, content):
-                    yield _ValueFollows()
-                    yield content
-                case (_, content):
-                    yield content
-                case Ended() as step:
-                    ended = step
+        yield _Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
+        ended = yield from _relayed(host, request, request.call, values, request.limits)
+        if not host.alive:
+            host.close()  # and with it all that the job left behind, before its end is told
+            host = Host()
+            if request.rescue is not None:
+                yield from _relayed(host, request, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
         if ended.death is not None:
             yield ended
         if host.alive:
@@ -279,6 +296,23 @@ def _relay(search_path: list[str], payload: bytes, inputs: list[Any], limits: Li
         if _idle_host is not host:
             host.kill()
             host.close()
+
+
+def _relayed(
+    host: Host, request: _Request, call: bytes, values: list[bytes], limits: Limits
+) -> Generator[object, None, Ended]:
+    host.begin(list(request.search_path), call, values, limits)
+    while True:
+        match host.step(host.next_look_s()):
+            case (Frame.STARTED, _) | None:
+                continue
+            case (Frame.KEPT, content):
+                yield _ValueFollows()
+                yield content
+            case (_, content):
+                yield content
+            case Ended() as ended:
+                return ended
 
 
 def _signal(pid: int, number: int) -> None:

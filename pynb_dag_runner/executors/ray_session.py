@@ -38,6 +38,9 @@ class RaySession:
         num_cpus: processors to share out here; None: as many as this process may use.
         address: an existing cluster, as ``ray.init`` takes it; None: start a private Ray.
 
+    Attributes:
+        joined: the cluster is not ours; its nodes may be other machines.
+
     Raises:
         ExecutorError: Ray does not start.
     """
@@ -46,6 +49,7 @@ class RaySession:
         if address is not None:
             _check_address(address)
         self._ray = ray
+        self.joined = address is not None
         # Short: Ray's socket paths below it must stay under the 107 bytes of AF_UNIX (ray issue 7724).
         temporary = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
         self._watchdog = Watchdog(temporary)

@@ -25,6 +25,11 @@ rm -rf "$2"
 """Waits for the end of its input: the pipe from the driver closes when the driver ends, also by SIGKILL."""
 
 
+def is_watched() -> bool:
+    """Whether this process was started below a watchdog, and so will be ended by it."""
+    return VARIABLE in os.environ
+
+
 class Watchdog:
     """A shell that outlives this process for a moment, to kill what is left and to remove a directory.
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,7 @@ from pynb_dag_runner.work.messages import (
     InputSlot,
     NotebookWork,
 )
-
-_RUN_FOLDER_ABOVE = 2
-"""``tasks``, the task's folder and the attempt's folder are below the run folder."""
-
+from pynb_dag_runner.work.shipping import Destination
 
 _CANCELLED = failure("Cancelled", "the run was cancelled")
 
@@ -62,23 +59,19 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
         inputs: values for the input slots in the spec's parameters.
 
     Yields:
-        :class:`AttemptBegan`, perhaps a :class:`Keep`, and :class:`AttemptFinished`.
+        :class:`AttemptBegan`, perhaps a :class:`Keep`, :class:`FilePart` for each part of each file if this worker does
+        not see the run folder, and :class:`AttemptFinished`.
     """
+    with Destination(spec) as destination:
+        yield from _make(replace(spec, folder=destination.folder), inputs, destination)
+
+
+def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) -> Generator[object]:
     if isinstance(spec.work, NotebookWork):
         # papermill and Jupyter take half a second once in a worker's life; no task's clock should pay for that.
         import pynb_dag_runner.work.notebook  # noqa: F401
     start = _now()
-    if not spec.folder.parents[_RUN_FOLDER_ABOVE].is_dir():
-        why = (
-            f"the worker on {socket.gethostname()} does not see the run folder {spec.folder.parents[_RUN_FOLDER_ABOVE]}"
-        )
-        yield AttemptFinished(
-            time=start,
-            outcome=Outcome.FAILED,
-            failure=failure("NoSharedDisk", f"{why}; for now all nodes of a cluster must share the disk it is on"),
-        )
-        return
-    writer = AttemptWriter(spec.folder)
+    writer = destination.writer
     parameters = {name: _fill(value, inputs) for name, value in spec.parameters.items()}
     record = AttemptRecord(
         task=spec.task,
@@ -94,18 +87,18 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
     try:
         yield AttemptBegan(time=start)
     except JobCancelled:
-        yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, writer)
+        yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, destination)
         return
     environment = attempt_environment(spec)
     if isinstance(spec.work, FunctionWork):
         result = _call_function(spec, spec.work, parameters, environment, writer)
         try:
-            yield from _finish(result, record, writer)
+            yield from _finish(result, record, destination)
         finally:
             if processes.has_children():
                 processes.end_processes(_marker(environment))
     else:
-        yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, writer)
+        yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, destination)
 
 
 def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
@@ -122,13 +115,13 @@ def _marker(environment: Mapping[str, str]) -> str:
     return f"{tracking.ATTEMPT_DIR_VARIABLE}={environment[tracking.ATTEMPT_DIR_VARIABLE]}"
 
 
-def _finish(result: _Result, record: AttemptRecord, writer: AttemptWriter) -> Iterator[object]:
-    """Write the attempt's last record, then tell the driver."""
+def _finish(result: _Result, record: AttemptRecord, destination: Destination) -> Iterator[object]:
+    """Write the attempt's last record, then tell the driver, who must have all files by then."""
     with contextlib.suppress(OSError, ValueError):  # a task may have damaged its own file; its work still counts
-        tracked = _tracked_outputs(writer.folder)
+        tracked = _tracked_outputs(destination.folder)
         result.outputs = {**tracked, **result.outputs}
     end = _now()
-    writer.record(
+    destination.writer.record(
         record.model_copy(
             update={
                 "outcome": result.outcome,
@@ -145,6 +138,7 @@ def _finish(result: _Result, record: AttemptRecord, writer: AttemptWriter) -> It
     )
     if result.kept is not None:
         yield result.kept
+    yield from destination.parts()
     yield AttemptFinished(time=end, outcome=result.outcome, failure=result.failure, outputs=result.outputs)
 
 
@@ -212,10 +206,11 @@ def _evaluate_notebook(
     parameters: dict[str, Any],
     environment: dict[str, str],
     record: AttemptRecord,
-    writer: AttemptWriter,
+    destination: Destination,
 ) -> Iterator[object]:
     from pynb_dag_runner.work.notebook import Evaluation
 
+    writer = destination.writer
     log_path = writer.folder / paths.LOG
     with open(log_path, "ab", buffering=0) as log:
         evaluation = Evaluation(
@@ -240,7 +235,7 @@ def _evaluate_notebook(
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
         result.usage = evaluation.usage
         try:
-            yield from _finish(result, record, writer)
+            yield from _finish(result, record, destination)
         finally:
             evaluation.close()
         empty = os.fstat(log.fileno()).st_size == 0

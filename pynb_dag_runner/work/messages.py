@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pynb_dag_runner.outcome import Failure, Outcome
@@ -46,6 +46,9 @@ class AttemptSpec:
 
     Attributes:
         folder: absolute path of the attempt's folder.
+        run_folder_inode: inode of the run folder as the driver sees it: a worker that sees another one, or none, is on
+            another disk.
+        scratch: name, unique to this attempt, of the temporary directory in which such a worker keeps the files.
         queued: when nothing but a free slot was missing any more, UTC.
         parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
         timeout_s: seconds from the start until the attempt is ended; None: no limit.
@@ -56,6 +59,8 @@ class AttemptSpec:
     task: str
     number: int
     folder: Path
+    run_folder_inode: int
+    scratch: str
     work: NotebookWork | FunctionWork
     queued: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +76,23 @@ class AttemptBegan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilePart:
+    """A part of a file of the attempt's folder, from a worker that does not see the run folder.
+
+    The parts of a file come in order, and after its last one the next file's.
+
+    Attributes:
+        path: relative to the attempt's folder.
+        data: what follows the part before.
+        last: the file is whole.
+    """
+
+    path: PurePosixPath
+    data: bytes
+    last: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptFinished:
     """The task's own work is over and its files are written; downstream tasks may start.
 
@@ -83,4 +105,4 @@ class AttemptFinished:
     outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-Message = AttemptBegan | AttemptFinished
+Message = AttemptBegan | FilePart | AttemptFinished

@@ -124,7 +124,7 @@ def test_an_output_that_was_never_set_fails_the_task_that_needs_it(project: Path
     ("arguments", "said"),
     [
         (["--upstream"], "there is no --task"),
-        (["--executor", "inline", "--num-cpus", "2"], "are for --executor ray"),
+        (["--executor", "inline", "--num-cpus", "2"], "is for --executor ray and process"),
         (["--ray-address", "auto", "--num-cpus", "2"], "the cluster at --ray-address has its own number"),
     ],
 )
