@@ -1,5 +1,6 @@
 """Attempts under way, as the driver sees them: what each is given, when it began, what its death means."""
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class LiveAttempt:
             work=work_of(self.task),
             queued=self.queued,
             parameters=parameters,
+            threads=None if "OMP_NUM_THREADS" in os.environ or terminal else max(1, int(self.task.options.num_cpus)),
             timeout_s=self.task.options.timeout_s,
             terminal=terminal,
         )

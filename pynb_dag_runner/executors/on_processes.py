@@ -27,6 +27,9 @@ from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
 
+_MAX_HOSTS_PER_CPU = 16
+"""Jobs that ask for little or no CPU still take a process each."""
+
 
 class ProcessExecutor:
     """Shares out this machine's processors and memory; it knows nothing of GPUs and custom resources.
@@ -42,6 +45,7 @@ class ProcessExecutor:
         self._watchdog = Watchdog(str(self._directory))
         self._total = Resources(num_cpus=float(num_cpus or usable_cpus()), memory=float(total_memory_bytes()))
         self._free_cpus, self._free_memory = self._total.num_cpus, self._total.memory
+        self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)
         self._waiting: dict[Resources, deque[Job]] = {}
         self._running: dict[str, tuple[Job, Host]] = {}
         self._idle: list[Host] = []
@@ -71,10 +75,14 @@ class ProcessExecutor:
     def _start_what_fits(self) -> None:
         """Start the first job of each shape that fits: one that waits for much holds up nobody who needs little."""
         for needed, waiting in list(self._waiting.items()):
-            while waiting and needed.num_cpus <= self._free_cpus and needed.memory <= self._free_memory:
+            while waiting and self._fits(needed):
                 self._start(waiting.popleft())
             if not waiting:
                 del self._waiting[needed]
+
+    def _fits(self, needed: Resources) -> bool:
+        free = needed.num_cpus <= self._free_cpus and needed.memory <= self._free_memory
+        return free and len(self._running) < self._max_hosts
 
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus

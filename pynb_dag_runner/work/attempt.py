@@ -103,7 +103,9 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
 
 def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
     """Environment variables that tell a task which attempt it is."""
-    return {
+    # As Ray does it: libraries that start a thread per processor in each of several processes slow each other down.
+    threads = {} if spec.threads is None else {"OMP_NUM_THREADS": str(spec.threads)}
+    return threads | {
         tracking.ATTEMPT_DIR_VARIABLE: str(spec.folder),
         "PYNB_DAG_RUNNER_RUN_ID": spec.run_id,
         "PYNB_DAG_RUNNER_TASK": spec.task,

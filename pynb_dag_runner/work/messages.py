@@ -51,6 +51,7 @@ class AttemptSpec:
         scratch: name, unique to this attempt, of the temporary directory in which such a worker keeps the files.
         queued: when nothing but a free slot was missing any more, UTC.
         parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
+        threads: how many threads numerical libraries should use (OMP_NUM_THREADS); None: what the user set.
         timeout_s: seconds from the start until the attempt is ended; None: no limit.
         terminal: this process has the user's terminal: show there what the task prints, beside logging it.
     """
@@ -64,6 +65,7 @@ class AttemptSpec:
     work: NotebookWork | FunctionWork
     queued: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
     timeout_s: float | None = None
     terminal: bool = False
 
