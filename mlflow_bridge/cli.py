@@ -4,6 +4,7 @@ The command line loads this file for every ``--help``: only click is imported at
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow_bridge.target import Target
     from mlflow_bridge.uploading import Listener
     from mlflow_bridge.values import UploadResult
+    from pynb_dag_runner.run_folder.archives import OpenedRun
 
 _TRACKING_URI = click.option(
     "--tracking-uri",
@@ -27,8 +29,8 @@ _TRACKING_URI = click.option(
     "folders",
     nargs=-1,
     required=True,
-    metavar="RUN_DIR...",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN_DIR_OR_ZIP...",
+    type=click.Path(exists=True, path_type=Path),
 )
 @_TRACKING_URI
 @click.option("--experiment", metavar="NAME", help="MLflow experiment. Default: the pipeline's name.")
@@ -37,7 +39,7 @@ _TRACKING_URI = click.option(
 def upload(
     folders: tuple[Path, ...], tracking_uri: str | None, experiment: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Upload run folders to MLflow.
+    """Upload run folders to MLflow, also those in a zip or tar.
 
     Each run becomes an MLflow run with one nested run for each task. Uploading again changes nothing, and completes
     what was cut off. Prints where each run can be found.
@@ -46,20 +48,16 @@ def upload(
     """
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.target import resolve_target
-    from pynb_dag_runner.errors import RunFolderError, UsageError
+    from pynb_dag_runner.errors import UsageError
 
     records: list[dict[str, object]] = []
     try:
         target = resolve_target(tracking_uri)
         store = _open(target, dry_run)
-        for folder in folders:
-            try:
-                records.append(_preview(folder, store, experiment) if dry_run else _upload(folder, store, experiment))
-            except (UploadError, RunFolderError) as error:
-                _say(f"failed: {error}")
-                records.append({"folder": str(folder), "outcome": "failed", "error": str(error)})
-            if not as_json and "uri" in records[-1]:
-                click.echo(records[-1]["uri"])
+        for record in (record for path in folders for record in _records(path, store, experiment, dry_run)):
+            records.append(record)
+            if not as_json and "uri" in record:
+                click.echo(record["uri"])
     except UsageError as error:
         _stop(str(error), 2)
     except UploadError as error:
@@ -82,35 +80,60 @@ def _open(target: "Target", dry_run: bool) -> "TrackingStore | None":
     return open_store(target)
 
 
-def _upload(folder: Path, store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
+def _records(
+    path: Path, store: "TrackingStore | None", experiment: str | None, dry_run: bool
+) -> "Iterator[dict[str, object]]":
+    """What became of each run folder at ``path``, which may be an archive of several."""
+    from mlflow_bridge.errors import UploadError
+    from pynb_dag_runner.errors import RunFolderError
+    from pynb_dag_runner.run_folder.archives import opened
+
+    try:
+        with opened(path) as runs:
+            for run in runs:
+                try:
+                    yield _preview(run, store, experiment) if dry_run else _upload(run, store, experiment)
+                except (UploadError, RunFolderError) as error:
+                    # Of a run in an archive, people know its place there, not where it lies for the moment.
+                    yield _failure(run.shown, str(error).replace(str(run.folder), str(run.shown)))
+    except RunFolderError as error:
+        yield _failure(path, str(error))
+
+
+def _failure(path: Path, problem: str) -> dict[str, object]:
+    _say(f"failed: {problem}")
+    return {"folder": str(path), "outcome": "failed", "error": problem}
+
+
+def _upload(opened: "OpenedRun", store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
     from mlflow_bridge.uploading import upload_folder
 
     assert store is not None
     with _Progress() as progress:
-        result = upload_folder(folder, store, experiment=experiment, listener=progress.listener())
+        result = upload_folder(opened.folder, store, experiment=experiment, listener=progress.listener())
     _say(f"{result.outcome.value}: {result.run_id} ({_count(result.tasks)}) in {result.tracking_uri}")
     for warning in result.warnings:
         _say(f"warning: {warning}")
-    return _record(result)
+    where = result.folder if opened.shown == opened.folder else opened.shown
+    return {"folder": str(where), **_record(result)}
 
 
-def _preview(folder: Path, store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
+def _preview(opened: "OpenedRun", store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
     from mlflow_bridge.uploading import preview
     from mlflow_bridge.values import UploadOutcome
 
-    outcome = preview(folder, store, experiment=experiment)
+    outcome = preview(opened.folder, store, experiment=experiment)
     words = {
         UploadOutcome.UPLOADED: "would be uploaded",
         UploadOutcome.COMPLETED: "is there in part and would be completed",
         UploadOutcome.UNCHANGED: "is there; nothing would be sent",
     }
-    _say(f"{folder}: {words[outcome]}")
-    return {"folder": str(folder), "outcome": outcome.value}
+    _say(f"{opened.shown}: {words[outcome]}")
+    return {"folder": str(opened.shown), "outcome": outcome.value}
 
 
 def _record(result: "UploadResult") -> dict[str, object]:
     return {
-        "folder": str(result.folder),
         "outcome": result.outcome.value,
         "run_id": result.run_id,
         "uri": result.url or f"runs:/{result.mlflow_run_id}",
@@ -187,7 +210,10 @@ def _count(tasks: int) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    from pynb_dag_runner.errors import visible
+
+    # Names and messages of a run folder may come from a stranger.
+    click.echo("\n".join(visible(line) for line in text.split("\n")), err=True)
 
 
 def _stop(text: str, code: int) -> NoReturn:

@@ -18,6 +18,7 @@ INDEX = "index.md"
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&$])")
 _MESSAGE_CHARACTERS = 160
+_NAME_CHARACTERS = 300
 _TRACEBACK_CHARACTERS = 4000
 _CODE_COLUMNS = 72
 """MLflow does not wrap code: a longer line pushes the facts beside the description out of a window of 1,280 pixels."""
@@ -86,7 +87,7 @@ def task_note(run: Run, task: TaskRun, places: Places, run_id: str, own_note: st
     """The description of a task's run; a note that the task set itself stands first."""
     facts = [f"**{status_word(run, task)}**", _task_duration(task)]
     if task.blocked_by:
-        facts.append(f"because {_name(task.blocked_by, places)} did not succeed")
+        facts.append(f"because {_name(cut(task.blocked_by, _NAME_CHARACTERS), places)} did not succeed")
     return _note(facts, task.last_attempt, places, run_id, own_note)
 
 
@@ -101,7 +102,7 @@ def _note(facts: Iterable[str], attempt: AttemptRun | None, places: Places, run_
     parts = [" · ".join(part for part in (*facts, *links) if part)]
     if attempt and attempt.failure:
         failure = attempt.failure
-        parts.append(f"**{_plain(failure.kind)}**: {_plain(cut(failure.message, 1000))}")
+        parts.append(f"**{_plain(cut(failure.kind, _NAME_CHARACTERS))}**: {_plain(cut(failure.message, 1000))}")
         if failure.traceback:
             parts.append(_code(_wrapped(failure.traceback[-_TRACEBACK_CHARACTERS:])))
     ours = _paragraphs(*parts)
@@ -142,7 +143,7 @@ def _task_duration(task: TaskRun) -> str:
 
 
 def _counts(run: Run) -> str:
-    done = sum(task.status.value == "SUCCEEDED" for task in run.tasks)
+    done = sum(task.status.is_success for task in run.tasks)
     return f"{done} of {len(run.tasks)} tasks succeeded"
 
 

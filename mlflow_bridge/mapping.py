@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlflow_bridge.limits import (
+    MAX_KEY_CHARACTERS,
     MAX_PARAM_CHARACTERS,
     MAX_RUN_NAME_CHARACTERS,
     MAX_TAG_CHARACTERS,
@@ -47,6 +48,7 @@ RUN_STATUSES: Mapping[RunStatus, MlflowStatus] = {
 }
 TASK_STATUSES: Mapping[TaskStatus, MlflowStatus] = {
     TaskStatus.SUCCEEDED: MlflowStatus.FINISHED,
+    TaskStatus.REUSED: MlflowStatus.FINISHED,
     TaskStatus.FAILED: MlflowStatus.FAILED,
     TaskStatus.TIMED_OUT: MlflowStatus.KILLED,
     TaskStatus.CRASHED: MlflowStatus.KILLED,
@@ -100,7 +102,7 @@ def map_pipeline(run: Run) -> MappedRun:
         ("attempts", float(sum(len(task.attempts) for task in run.tasks))),
         ("tasks/total", float(len(run.tasks))),
     ]
-    counts = Counter(task.status for task in run.tasks)
+    counts = Counter(TaskStatus.SUCCEEDED if task.status.is_success else task.status for task in run.tasks)
     metrics += [(f"tasks/{status.value.lower()}", float(counts[status])) for status in _COUNTED]
     metrics += [(f"task_duration_s/{task.name}", task.duration_s) for task in run.tasks]
     tags = {
@@ -276,20 +278,22 @@ def _attempt_files(attempt: AttemptRun | None, details: AttemptDetails) -> list[
 def flattened(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Parameters as texts, nested mappings with dots between their keys; what is no text becomes JSON.
 
-    A mapping whose dotted keys are taken (``{"a.b": 1, "a": {"b": 2}}``) stays one JSON value.
+    A mapping whose dotted keys are taken (``{"a.b": 1, "a": {"b": 2}}``), or below a key that is too long for MLflow
+    already, stays one JSON value.
     """
     texts: dict[str, str] = {}
     for name, value in parameters.items():
         pairs = list(_leaves(name, value))
         keys = {key for key, _ in pairs}
-        if len(keys) < len(pairs) or keys - {name} & (texts.keys() | parameters.keys()):
+        if len(keys) < len(pairs) or any(key in texts or key in parameters for key in keys - {name}):
             pairs = [(name, _text(value))]
         texts.update(pairs)
     return texts
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
+    # Under a longer key a small file could make gigabytes of keys.
+    if isinstance(value, Mapping) and value and len(key) <= MAX_KEY_CHARACTERS:
         for name, item in value.items():
             yield from _leaves(f"{key}.{name}", item)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pynb_dag_runner import tracking
     from pynb_dag_runner.dag import OutputReference, Task
+    from pynb_dag_runner.definitions import PipelineDefinition, pipeline
     from pynb_dag_runner.errors import (
         ExecutorError,
         LoadingError,
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
         UsageError,
     )
     from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-    from pynb_dag_runner.pipelines import Pipeline, PipelineDefinition, pipeline
+    from pynb_dag_runner.pipelines import Pipeline
     from pynb_dag_runner.run_folder import Run, TaskRun, find_runs, read_run
     from pynb_dag_runner.runner import RunResult
+    from pynb_dag_runner.secret import Secret
 
 _HOMES = {
     "dag": ("OutputReference", "Task"),
+    "definitions": ("PipelineDefinition", "pipeline"),
     "errors": (
         "ExecutorError",
         "LoadingError",
@@ -37,9 +40,10 @@ _HOMES = {
         "UsageError",
     ),
     "outcome": ("Failure", "Outcome", "RunStatus", "TaskStatus"),
-    "pipelines": ("Pipeline", "PipelineDefinition", "pipeline"),
+    "pipelines": ("Pipeline",),
     "run_folder": ("Run", "TaskRun", "find_runs", "read_run"),
     "runner": ("RunResult",),
+    "secret": ("Secret",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -59,6 +63,7 @@ __all__ = [
     "RunFolderError",
     "RunResult",
     "RunStatus",
+    "Secret",
     "Task",
     "TaskRun",
     "TaskStatus",

@@ -2,15 +2,17 @@
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, replace_references
+from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, references_in, replace_references
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.work.failures import failure, timeout_failure
 from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork
@@ -38,6 +40,11 @@ class Values:
         """The task's return value is kept by the executor."""
         self._kept[task] = handle
 
+    def kept_for(self, task: Task) -> list[str]:
+        """Names of the tasks whose kept return values ``task`` is given."""
+        references = references_in(task.parameters)
+        return sorted({reference.task.name for reference in references if reference.task.name in self._kept})
+
     def find(self, reference: OutputReference) -> Any:
         """The value or the :class:`Handle` that ``reference`` stands for.
 
@@ -59,6 +66,34 @@ class _Kept:
 
 
 @dataclass(kw_only=True)
+class RunLimit:
+    """The time that a whole run may take.
+
+    Attributes:
+        at: when it is over, in monotonic seconds.
+        deadline: the same in UTC, for workers.
+        over: it is, and what follows from it has been done.
+    """
+
+    timeout_s: float
+    at: float
+    deadline: datetime
+    over: bool = False
+
+    @classmethod
+    def of(cls, timeout_s: float | None, now: datetime) -> "RunLimit | None":
+        """The limit of a run that starts now."""
+        if timeout_s is None:
+            return None
+        return cls(timeout_s=timeout_s, at=time.monotonic() + timeout_s, deadline=now + timedelta(seconds=timeout_s))
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        return f"the run's time limit of {self.timeout_s:g} s was over"
+
+
+@dataclass(kw_only=True)
 class LiveAttempt:
     """One attempt from the moment that it is queued until its worker is done with its files.
 
@@ -67,6 +102,11 @@ class LiveAttempt:
         force_at: when its process is to be ended (monotonic seconds); None: never.
         ended: the task's own work is over; the worker may still be finishing files.
         stopping: its cancellation was asked for.
+        stop_reason: why, in words.
+        limit: that of the run, if it has one.
+        timeout_s: seconds that it may run, known when it begins: its task's, or less if the run's limit comes first.
+        run_limited: the run's limit comes first.
+        inputs_lost: how often its job could not start since a value was lost on the way.
     """
 
     task: Task
@@ -78,14 +118,24 @@ class LiveAttempt:
     force_at: float | None = None
     ended: bool = False
     stopping: bool = False
+    stop_reason: str = "the run was cancelled"
+    limit: RunLimit | None = None
+    timeout_s: float | None = None
+    run_limited: bool = False
+    inputs_lost: int = 0
 
     @property
     def key(self) -> str:
         """Key of the attempt's job."""
         return f"{self.task.name}#{self.number}"
 
-    def spec(self, run_id: str, folder: Path, values: Values, terminal: bool) -> tuple[AttemptSpec, tuple[Handle, ...]]:
+    def spec(
+        self, run_id: str, folder: Path, values: Values, terminal: bool, redactor: Redactor = NO_SECRETS
+    ) -> tuple[AttemptSpec, tuple[Handle, ...]]:
         """What the worker is to do, and the handles of the values that it needs.
+
+        Args:
+            redactor: knows the secrets of the whole run.
 
         Raises:
             LookupError: an upstream task did not set what this task needs, or a notebook can't receive it.
@@ -117,7 +167,10 @@ class LiveAttempt:
             parameters=parameters,
             threads=None if "OMP_NUM_THREADS" in os.environ or terminal else max(1, int(self.task.options.num_cpus)),
             timeout_s=self.task.options.timeout_s,
+            deadline=self.limit.deadline if self.limit else None,
+            memory_bytes=self.task.options.memory,
             terminal=terminal,
+            redactor=redactor,
         )
         return spec, tuple(inputs)
 
@@ -134,20 +187,29 @@ class LiveAttempt:
     def began(self, start: datetime, now: float) -> None:
         """The attempt's clock starts; ``now`` is in monotonic seconds."""
         self.start = start
-        timeout_s = self.task.options.timeout_s
-        if timeout_s is not None and not self.stopping:
+        self.timeout_s = self.task.options.timeout_s
+        if self.limit is not None and (self.timeout_s is None or self.limit.at - now < self.timeout_s):
+            self.timeout_s, self.run_limited = max(0.0, self.limit.at - now), True
+        if self.timeout_s is not None and not self.stopping:
             grace = NOTEBOOK_GRACE_S if isinstance(self.task.source, NotebookSource) else FUNCTION_GRACE_S
-            self.force_at = now + timeout_s + grace + EXECUTOR_GRACE_S
+            self.force_at = now + self.timeout_s + grace + EXECUTOR_GRACE_S
+
+    def explained(self, outcome: Outcome, why: Failure | None) -> Failure | None:
+        """The failure as its worker gave it; where the run's limit was the reason, with that."""
+        if why is None or outcome is not Outcome.TIMED_OUT or not self.run_limited or self.limit is None:
+            return why
+        return replace(why, message=f"{why.message}; {self.limit.words}")
 
     def verdict_of_death(self, job: JobEnded) -> tuple[Outcome, Failure]:
         """What it means that the job ended before the attempt finished."""
-        timeout_s = self.task.options.timeout_s
+        timeout_s = self.task.options.timeout_s if self.timeout_s is None else self.timeout_s
         death = job.death or "its process ended without a word"
         if self.stopping:
-            return Outcome.CANCELLED, Failure(kind="Cancelled", message="the run was cancelled")
+            return Outcome.CANCELLED, Failure(kind="Cancelled", message=self.stop_reason)
         forced = self.start is not None and self.force_at is None
         if timeout_s is not None and (job.exceeded == "time" or forced):
-            return Outcome.TIMED_OUT, timeout_failure(timeout_s)
+            why = timeout_failure(round(timeout_s, 1))
+            return Outcome.TIMED_OUT, self.explained(Outcome.TIMED_OUT, why) or why
         return Outcome.CRASHED, failure("OutOfMemory" if job.exceeded == "memory" else "ProcessDied", death)
 
 

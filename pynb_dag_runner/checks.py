@@ -1,6 +1,10 @@
 """What can be checked of tasks before anything runs, beyond names and edges: notebooks, kernels, arguments."""
 
 import inspect
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,20 @@ from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.parameters import notebook_problems
 from pynb_dag_runner.run_folder import paths
+from pynb_dag_runner.secret import environment_problems, is_secret, replace_secrets, secret_problems
+from pynb_dag_runner.source_code import source_code
+
+_FIND_MODULES = """
+import importlib.util, json, sys
+specs = {name: importlib.util.find_spec(name) for name in sys.argv[1:]}
+print(json.dumps({name: spec.origin for name, spec in specs.items() if spec}))
+"""
+_FIND_MODULES_BOUND_S = 60.0
 
 
 def task_problems(tasks: Iterable[Task]) -> list[str]:
     """Everything that is wrong with the tasks, one sentence each, naming the task."""
-    found: list[str] = []
+    found = environment_problems()
     pickled: dict[int, str | None] = {}
     for task in tasks:
         if isinstance(task.source, NotebookSource):
@@ -24,6 +37,8 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
         else:
             problems = _function_problems(task.source, task.parameters, pickled)
         problems += _folder_problems(task.name)
+        for name, value in task.parameters.items():
+            problems += secret_problems(value, f"parameter {name!r}")
         found += [f"task {task.name!r}: {problem}" for problem in problems]
     return found
 
@@ -38,10 +53,11 @@ def check_capacity(pipeline: str, needs: Mapping[str, Resources], nodes: Sequenc
     Raises:
         PipelineError: naming each such task and amount.
     """
+    largest_first = sorted(nodes, key=lambda node: node.num_cpus, reverse=True)
     problems = [
         f"task {name!r} asks for more than any node has: {', '.join(lacking)}"
         for name, needed in needs.items()
-        if (lacking := min((node.lacking(needed) for node in nodes), key=len, default=["there is no node"]))
+        if (lacking := min((node.lacking(needed) for node in largest_first), key=len, default=["there is no node"]))
     ]
     if problems:
         raise PipelineError(pipeline, problems)
@@ -59,19 +75,70 @@ def _folder_problems(name: str) -> list[str]:
 
 def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) -> list[str]:
     # Jupytext takes a third of a second to import; a pipeline of functions does without.
-    from pynb_dag_runner.work.kernels.specs import choose
+    from pynb_dag_runner.work.kernels.specs import OWN, choose, language_of
     from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
 
     problems = []
+    kernel, language = "", "python"
     try:
         notebook = read_notebook(source.path)
-        choose(source.kernel, notebook.metadata)
+        kernel = choose(source.kernel, notebook.metadata)
+        language = language_of(kernel)
+        if is_secret(parameters) and language != "python":
+            problems.append(f"only Python notebooks can be given secrets; its kernel {kernel!r} runs {language}")
     except (UnreadableNotebook, LookupError) as error:
         problems.append(f"notebook {source.path}: {error}")
     if source.cwd is not None and not source.cwd.is_dir():
         problems.append(f"cwd: there is no directory {source.cwd}")
-    given = replace_references(dict(parameters), lambda reference: None)
-    return problems + notebook_problems(given)
+    given, reference_problems = _without_references(parameters)
+    unwritable = reference_problems + notebook_problems(given, language)
+    # What another interpreter finds is unknown; its notebook will say so.
+    if kernel == OWN and not unwritable:
+        unwritable = _module_problems(given, source.cwd or source.path.parent)
+    return problems + unwritable
+
+
+def _without_references(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Parameters as they are known before a run, and what is wrong with references in them."""
+    plain, problems = {}, []
+    for name, value in parameters.items():
+        try:
+            plain[name] = replace_references(value, lambda reference: None)
+        except RecursionError:
+            reason = "in a value that contains itself or is nested too deeply"
+            problems.append(f"parameter {name!r} holds another task's output {reason}")
+    return plain, problems
+
+
+def _module_problems(parameters: Mapping[str, Any], cwd: Path) -> list[str]:
+    """Which modules with classes of Enum members a kernel of the runner's own interpreter would not find."""
+    code = source_code({name: replace_secrets(value, lambda _plain: None) for name, value in parameters.items()})
+    packages = sorted({module.partition(".")[0] for module in code.modules} - sys.stdlib_module_names)
+    if not packages or not cwd.is_dir():
+        return []
+    found = subprocess.run(  # as a kernel starts: with its working directory on the search path
+        [sys.executable, "-c", _FIND_MODULES, *packages],
+        cwd=cwd,
+        capture_output=True,
+        timeout=_FIND_MODULES_BOUND_S,
+        check=True,
+        text=True,
+    )
+    origins = json.loads(found.stdout.splitlines()[-1])
+    problems = []
+    for package in packages:
+        here, there = getattr(sys.modules[package].__spec__, "origin", None), origins.get(package)
+        if package not in origins:
+            found_instead = "which does not find it"
+        elif here is not None and (there is None or os.path.realpath(here) != os.path.realpath(there)):
+            found_instead = f"which finds {there} under that name"
+        else:
+            continue
+        problems.append(
+            f"a member of an Enum from the module {package!r} can't be handed to a notebook's kernel in {cwd}, "
+            f"{found_instead}; install the module, or put its directory on PYTHONPATH"
+        )
+    return problems
 
 
 def _function_problems(
@@ -87,8 +154,9 @@ def _function_problems(
         pickled[id(function)] = _pickling_problem(function)
     if reason := pickled[id(function)]:
         problems.append(f"function {source.qualified_name} can't be sent to a worker: {reason}")
-    for name, value in parameters.items():
-        plain = replace_references(value, lambda reference: None)
+    given, reference_problems = _without_references(parameters)
+    problems += reference_problems
+    for name, plain in given.items():
         if not isinstance(plain, str | int | float | bool | Path | None) and (reason := _pickling_problem(plain)):
             problems.append(f"parameter {name!r} can't be sent to a worker: {reason}")
     return problems

@@ -20,7 +20,16 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled, Warned
+from pynb_dag_runner.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TaskSettled,
+    Warned,
+)
 from pynb_dag_runner.outcome import Failure, RunStatus, TaskStatus
 from pynb_dag_runner.reports.wording import count, duration, state_word
 from pynb_dag_runner.reports.wording import printable as printable  # whoever writes to the terminal needs it
@@ -38,6 +47,7 @@ _NAME_WIDTH = 40
 
 STYLES: Mapping[str, str] = {
     "SUCCEEDED": "green",
+    "REUSED": "green",
     "FAILED": "bold red",
     "TIMED_OUT": "bold magenta",
     "CRASHED": "bold red",
@@ -128,7 +138,16 @@ class RunConsole:
         with self._lock:
             line = self._take(event)
         if line is not None and not self._silent:
-            self._say(event.time, line)
+            try:
+                self._say(event.time, line)
+            except OSError:
+                self._silent = True  # nobody reads it any more; the run goes on
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines, if anything is to be said at all; for before and after the run."""
+        if not self._silent:
+            for line in lines:
+                self.console.print(Text(printable(line)), soft_wrap=True)
 
     def _say(self, time: datetime, line: Text) -> None:
         stamp = Text() if self._live else Text(f"{time:%H:%M:%SZ} ", style="dim")
@@ -141,6 +160,10 @@ class RunConsole:
                 self._run_times.append(event.time)
                 self._total = len(event.tasks)
                 return Text(f"run {event.run_id} of pipeline {printable(event.pipeline)}: {count(self._total, 'task')}")
+            case RunResumed():  # what runs again, and why, was said before the engine was started
+                self._run_times.append(event.time)
+                self._total = len(event.tasks)
+                return None
             case AttemptStarted():
                 self._running[event.task] = _Running(event.number, self.console.get_time())
                 self._retrying.discard(event.task)
@@ -180,6 +203,8 @@ class RunConsole:
     def _task_settled(self, event: TaskSettled) -> Text | None:
         """A task's line for good; skipped tasks beyond a few are only counted in a live view."""
         last = self._last_attempt.pop(event.task, None)
+        if event.status is TaskStatus.REUSED:
+            return None  # said before, all together
         if event.status is TaskStatus.SKIPPED and self._live and self._settled["SKIPPED"] > MAX_SKIPPED_LINES:
             more = self._settled["SKIPPED"] == MAX_SKIPPED_LINES + 1
             return Text("  more tasks are skipped; the summary counts them", style="dim") if more else None
@@ -282,7 +307,7 @@ def failure_lines(task: TaskRun, folder: Path, cwd: Path) -> list[Text]:
     last, failure = task.last_attempt, task.failure
     if last is None or failure is None:
         return []
-    attempt = f" (attempt {last.number} of {task.options.retries + 1})" if task.options.retries else ""
+    attempt = f" (attempt {last.number} of {task.most_attempts})" if task.most_attempts > 1 else ""
     lines = [Text(f"  {printable(task.name)} ").append(task.status, STYLES[task.status]).append(attempt)]
     message = printable(f"{failure.kind}: {failure.message}" if failure.message else failure.kind).strip().splitlines()
     lines += [Text(f"    {line}") for line in message[:MAX_MESSAGE_LINES]]

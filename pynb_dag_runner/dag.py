@@ -6,7 +6,7 @@ Values only: nothing here reads a file or runs anything. Names, edges and cycles
 import difflib
 import graphlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,8 @@ MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
 names that need encoding are bounded again where folders are named."""
 
+MAX_RETRY_DELAY_S = 366 * 86_400.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
@@ -26,6 +28,9 @@ class Options:
     Attributes:
         retries: further attempts after a first one that did not succeed.
         retry_delay_s: seconds between an attempt's end and the next one's start.
+        retry_backoff: factor by which that delay grows with each further attempt: 2 doubles it.
+        retry_max_delay_s: the delay grows no further; None: no limit.
+        retry_jitter: largest share of the delay, from 0 to 1, that chance adds or takes away.
         timeout_s: seconds an attempt may run, counted from its start, not from when it was queued; None: no limit.
         num_cpus, num_gpus: processors that the attempt holds while it runs; fractions are allowed.
         memory: bytes of memory that the scheduler sets aside for the attempt; None: not counted.
@@ -34,6 +39,9 @@ class Options:
 
     retries: int = 0
     retry_delay_s: float = 0.0
+    retry_backoff: float = 1.0
+    retry_max_delay_s: float | None = None
+    retry_jitter: float = 0.0
     timeout_s: float | None = None
     num_cpus: float = 1.0
     num_gpus: float = 0.0
@@ -58,13 +66,35 @@ class Options:
             for name, value in limits
             if value is not None and not (_is_number(value) and value)
         ]
+        return [*found, *self._backoff_problems()]
+
+    def _backoff_problems(self) -> list[str]:
+        """The same for what makes retries wait longer from time to time."""
+        found = []
+        if not (_is_number(self.retry_backoff) and self.retry_backoff >= 1):
+            found.append(f"retry_backoff must be a number from 1, got {self.retry_backoff!r}")
+        if not (_is_number(self.retry_jitter) and self.retry_jitter <= 1):
+            found.append(f"retry_jitter must be a number from 0 to 1, got {self.retry_jitter!r}")
+        limit = self.retry_max_delay_s
+        if limit is not None and not _is_number(limit):
+            found.append(f"retry_max_delay_s must be a number from 0 or None, got {limit!r}")
+        if found or not _is_number(self.retry_delay_s) or not _is_number(self.retries, whole=True):
+            return found
+        try:
+            longest = self.retry_delay_s * float(self.retry_backoff) ** max(0, self.retries - 1)
+        except OverflowError:
+            longest = float("inf")
+        if min(longest, float("inf") if limit is None else limit) > MAX_RETRY_DELAY_S:
+            found.append(
+                f"its last retry would wait more than {MAX_RETRY_DELAY_S / 86_400:g} days; set retry_max_delay_s"
+            )
         return found
 
 
 def _is_number(value: object, *, whole: bool = False) -> bool:
-    """Whether ``value`` is a finite number from 0; callers may have passed anything."""
+    """Whether ``value`` is a number from 0 that 64 bits hold, as a run folder does; callers may pass anything."""
     kinds = int if whole else int | float
-    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +213,7 @@ class Dag:
         name: the pipeline's name.
         description: its docstring, or empty.
         parameters: values of the pipeline's own parameters, converted.
+        given: those of them that were given, as they were given; the others have their defaults.
         tasks: in the order in which they were defined.
         upstream: for each task the names of the tasks it waits for, in order of definition.
     """
@@ -190,6 +221,7 @@ class Dag:
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -227,13 +259,7 @@ class Dag:
         if problems:
             raise PipelineError(self.name, problems)
         upstream = {task.name: tuple(name for name in self.upstream[task.name] if name in kept) for task in tasks}
-        return Dag(
-            name=self.name,
-            description=self.description,
-            parameters=self.parameters,
-            tasks=tasks,
-            upstream=upstream,
-        )
+        return replace(self, tasks=tasks, upstream=upstream)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -252,6 +278,7 @@ def make_dag(
     *,
     description: str = "",
     parameters: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
     problems: Iterable[str] = (),
 ) -> Dag:
     """Check names, edges and cycles, and freeze the graph.
@@ -279,7 +306,14 @@ def make_dag(
         found.append(f"tasks wait for each other in a cycle: {cycle}")
     if found:
         raise PipelineError(name, found)
-    return Dag(name=name, description=description, parameters=dict(parameters or {}), tasks=tasks, upstream=upstream)
+    return Dag(
+        name=name,
+        description=description,
+        parameters=dict(parameters or {}),
+        given=dict(given or {}),
+        tasks=tasks,
+        upstream=upstream,
+    )
 
 
 def _name_problems(tasks: tuple[Task, ...]) -> list[str]:

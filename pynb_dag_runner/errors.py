@@ -8,14 +8,23 @@
     │   ├── PipelineError          the pipeline is wrong; ``problems`` holds every reason found
     │   ├── ParameterError         a parameter is unknown, missing or of the wrong type
     │   └── OutputDirectoryError   the run folder can't be made
+    ├── RecordingError             a run was stopped since its folder can't be written any more; exit code 1
     ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
     └── ExecutorError              the engine can't start, or can never give what a task asks for
 
 A task that fails raises nothing: its failure is a value (:class:`pynb_dag_runner.outcome.Failure`).
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """``text`` in one line, with what steers a terminal or turns the direction of text spelled out: ``\\x1b``."""
+    return _STEERING.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 class PynbDagRunnerError(Exception):
@@ -73,10 +82,30 @@ class RunFolderError(PynbDagRunnerError):
         self.problem = problem
         self.key = key
         where = f"{file}: {key}" if key else str(file)
-        super().__init__(f"{where}: {problem}")
+        super().__init__(visible(f"{where}: {problem}"))
 
     def __reduce__(self) -> tuple[type["RunFolderError"], tuple[Path, str, str]]:
         return (RunFolderError, (self.file, self.problem, self.key))
+
+
+class RecordingError(PynbDagRunnerError):
+    """A run was stopped, since what happens can't be written down any more: the disk is full, say.
+
+    Args:
+        folder: the run folder.
+        reason: what the system says.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(
+            f"the run was stopped, since its folder {folder} can't be written any more: {reason}; what had finished is "
+            f"kept. When there is a remedy, go on with: pynb-dag-runner resume {folder}"
+        )
+
+    def __reduce__(self) -> tuple[type["RecordingError"], tuple[Path, str]]:
+        return (RecordingError, (self.folder, self.reason))
 
 
 class ExecutorError(PynbDagRunnerError):

@@ -5,9 +5,8 @@ All times are UTC with a time zone; durations are seconds.
 
 from dataclasses import dataclass
 
-from pydantic import AwareDatetime
-
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.stored_types import AttemptNumber, StoredInteger, StoredTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +16,7 @@ class RunStarted:
     ``tasks`` are the names of all tasks of the run, in plan order.
     """
 
-    time: AwareDatetime
+    time: StoredTime
     pipeline: str
     run_id: str
     tasks: tuple[str, ...]
@@ -27,11 +26,11 @@ class RunStarted:
 class AttemptStarted:
     """An attempt runs now (not: was queued). ``number`` counts from 1."""
 
-    time: AwareDatetime
+    time: StoredTime
     task: str
-    number: int
+    number: AttemptNumber
     host: str
-    pid: int
+    pid: StoredInteger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,20 +40,20 @@ class AttemptEnded:
     ``start`` is None for an attempt that ended before it ran (its worker could not start, or it was cancelled).
     """
 
-    time: AwareDatetime
+    time: StoredTime
     task: str
-    number: int
+    number: AttemptNumber
     outcome: Outcome
-    start: AwareDatetime | None
+    start: StoredTime | None
     failure: Failure | None
-    retry_at: AwareDatetime | None
+    retry_at: StoredTime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSettled:
     """A task has its final status. ``blocked_by`` names the task that made a SKIPPED one impossible."""
 
-    time: AwareDatetime
+    time: StoredTime
     task: str
     status: TaskStatus
     blocked_by: str | None = None
@@ -64,17 +63,48 @@ class TaskSettled:
 class Warned:
     """Something the user should know that changes no outcome, such as an HTML page that could not be made."""
 
-    time: AwareDatetime
+    time: StoredTime
     message: str
     task: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunAgain:
+    """A task of a resumed run that is not taken over. ``reason`` is a phrase, such as ``its notebook changed``."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResumed:
+    """A run goes on in its own folder, after its driver died or it ended without success.
+
+    Attributes:
+        host, pid: of the new driver.
+        tasks: names of all tasks of the run from now on, in plan order.
+        parameters: names of pipeline parameters that have another value than before.
+        again: tasks that run again, and why; all others are taken over.
+        dropped: tasks that the pipeline has no more.
+    """
+
+    time: StoredTime
+    pipeline: str
+    run_id: str
+    host: str
+    pid: StoredInteger
+    tasks: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    again: tuple[RunAgain, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEnded:
     """The last word of a run."""
 
-    time: AwareDatetime
+    time: StoredTime
     status: RunStatus
 
 
-Event = RunStarted | AttemptStarted | AttemptEnded | TaskSettled | Warned | RunEnded
+Event = RunStarted | RunResumed | AttemptStarted | AttemptEnded | TaskSettled | Warned | RunEnded

@@ -1,16 +1,19 @@
-"""Requests to stop (Ctrl-C, SIGTERM): first they raise, then they are counted instead of striking anywhere."""
+"""Requests to stop (Ctrl-C, SIGTERM, a closed terminal): first they raise, later they are counted."""
 
+import contextlib
+import os
 import signal
+import stat
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""SIGTERM is what CI systems and ``docker stop`` send."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGTERM is what CI systems and ``docker stop`` send, SIGHUP what a terminal sends that is closed."""
 
 
 class Interrupts:
-    """While entered, both signals raise KeyboardInterrupt; after :meth:`count_from_now` they are counted in ``count``.
+    """While entered, the signals raise KeyboardInterrupt; after :meth:`count_from_now` they are counted in ``count``.
 
     Only a main thread receives signals; elsewhere nothing is changed and the count stays 0.
     """
@@ -38,10 +41,24 @@ class Interrupts:
     def _install(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
+                if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup: the user wants the run to go on
                 self._before.setdefault(number, signal.getsignal(number))
                 signal.signal(number, self._on_signal)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
         if not self._counting:
             raise KeyboardInterrupt
         self.count += 1
+
+
+def _leave_terminal() -> None:
+    """Nobody sees it any more, and writing to it is an error: from now on what is said there goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # closed from the start
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -31,13 +31,9 @@ def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None
     if depth > _MAX_DEPTH:
         return f"{where} is nested more than {_MAX_DEPTH} levels deep"
     if type(value) is str:
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return f"{where} holds half of a surrogate pair, which no file can hold"
-        return None
-    if type(value) is int and abs(value) >= _TOO_LONG:
-        return f"{where} is a whole number of more than {_MAX_DIGITS} digits"
+        return text_problem(value, where)
+    if type(value) is int:
+        return digits_problem(value, where)
     if type(value) in _SCALARS:
         return None
     if type(value) is list:
@@ -50,6 +46,20 @@ def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
     return f"{where} is a {name}: {short_repr(value)}"
+
+
+def text_problem(value: str, where: str) -> str | None:
+    """Why no file can hold the text, as one phrase; None if one can."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return f"{where} holds half of a surrogate pair, which no file can hold"
+    return None
+
+
+def digits_problem(value: int, where: str) -> str | None:
+    """Why a whole number can't be read again, as one phrase; None if it can."""
+    return f"{where} is a whole number of more than {_MAX_DIGITS} digits" if abs(value) >= _TOO_LONG else None
 
 
 def _dict_problem(value: dict[Any, Any], where: str, depth: int) -> str | None:

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import importlib.util
 import keyword
+import os
 import re
 import sys
 import sysconfig
@@ -21,8 +22,10 @@ from types import ModuleType
 import cloudpickle
 
 from pynb_dag_runner.dag import unknown_name
+from pynb_dag_runner.definitions import PipelineDefinition, notebook_pipeline
 from pynb_dag_runner.errors import LoadingError
-from pynb_dag_runner.pipelines import Pipeline, PipelineDefinition, notebook_pipeline
+from pynb_dag_runner.pipelines import Pipeline
+from pynb_dag_runner.run_folder.records import TargetRecord
 
 _CELL_MARKER = re.compile(r"^#(?: ?%%| In\[[\d ]*\]:| \+(?:$| ))|^# ---\r?\n#\s*jupy(?:ter|text):", re.MULTILINE)
 """What only notebooks have: percent, nbconvert and light cell markers, and the first lines of Jupytext's header."""
@@ -49,7 +52,7 @@ def load(target: str, cwd: Path) -> PipelineDefinition | Pipeline:
         LoadingError: with one message that says what was found instead.
     """
     location, name = _split(target, cwd)
-    if name and not (cwd / location).exists() and Path(location).suffix != ".py" and _MODULE.fullmatch(location):
+    if name is not None and _is_module(location, name, cwd):
         return _choose(_import_module(location, cwd), location, name)
     path = Path(cwd / location)
     _check_is_file(path, location)
@@ -61,6 +64,32 @@ def load(target: str, cwd: Path) -> PipelineDefinition | Pipeline:
         return _notebook(path, location, name)
     _check_syntax(source, location)
     return _choose(_import_file(path, location), location, name)
+
+
+def target_record(target: str, cwd: Path) -> TargetRecord:
+    """What :func:`load` was asked for, so that :func:`load_again` finds it from any directory."""
+    location, name = _split(target, cwd)
+    if _is_module(location, name, cwd):
+        return TargetRecord(location=location, name=name, directory=str(cwd))
+    return TargetRecord(location=os.path.abspath(cwd / location), name=name, directory=str(cwd))
+
+
+def load_again(target: TargetRecord) -> PipelineDefinition | Pipeline:
+    """The pipeline that a run was made from.
+
+    Raises:
+        LoadingError: it is not there any more; see also :func:`load`.
+    """
+    shown = f"{target.location}:{target.name}" if target.name else target.location
+    try:
+        return load(shown, Path(target.directory))
+    except LoadingError as error:
+        raise LoadingError(f"the pipeline of this run can't be loaded; give it with --target. {error}") from error
+
+
+def _is_module(location: str, name: str | None, cwd: Path) -> bool:
+    module = name is not None and not (cwd / location).exists() and Path(location).suffix != ".py"
+    return module and _MODULE.fullmatch(location) is not None
 
 
 def _split(target: str, cwd: Path) -> tuple[str, str | None]:

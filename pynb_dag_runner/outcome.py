@@ -28,6 +28,13 @@ class TaskStatus(StrEnum):
     CANCELLED = "CANCELLED"
     SKIPPED = "SKIPPED"
     """An upstream task did not succeed."""
+    REUSED = "REUSED"
+    """It succeeded before the run was resumed, and was taken over."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the task's outputs are there, made now or earlier."""
+        return self in (TaskStatus.SUCCEEDED, TaskStatus.REUSED)
 
     @property
     def is_final(self) -> bool:
@@ -52,7 +59,8 @@ class Failure:
     """Why an attempt did not succeed, as text: reading it needs none of the user's classes.
 
     Attributes:
-        kind: the exception's class name, or ``Timeout``, ``ProcessDied``, ``Cancelled``, ``MissingOutput``.
+        kind: the exception's class name, or ``Timeout``, ``ProcessDied``, ``OutOfMemory``, ``DriverDied``,
+            ``Cancelled``, ``MissingOutput``.
         message: one or a few lines.
         traceback: as Python prints it, without colour; empty where there is none.
     """

@@ -6,9 +6,12 @@ import keyword
 import os
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pydantic
 import pydantic_core
@@ -16,8 +19,18 @@ import pydantic_core
 from pynb_dag_runner.dag import unknown_name
 from pynb_dag_runner.errors import ParameterError
 from pynb_dag_runner.json_values import json_problem, short_repr
+from pynb_dag_runner.redaction import MASK
+from pynb_dag_runner.secret import (
+    from_environment,
+    is_secret_type,
+    redactor_of,
+    replace_secrets,
+    secret_problems,
+    secrets_in,
+)
+from pynb_dag_runner.source_code import RECEIVABLE, is_numpy_scalar, source_problem
 
-_RECEIVABLE = "a notebook can receive None, bool, int, float, str, lists and dicts of these, and a Path alone"
+_JSON_RECEIVABLE = "can receive None, bool, int, float, str, and lists and dicts of these"
 _MISSING = inspect.Parameter.empty
 _MAX_REPR_CHARACTERS = 500
 
@@ -45,7 +58,8 @@ class ParameterSpec:
         if annotation is Any:
             return "any value"
         plain_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
-        return annotation.__name__ if plain_class else str(annotation).replace("typing.", "")
+        text = annotation.__name__ if plain_class else str(annotation).replace("typing.", "")
+        return text.replace("pydantic.types.", "")
 
 
 def specs_of(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
@@ -105,24 +119,45 @@ def convert(
         if spec.name not in values:
             if spec.required:
                 problems.append(f"parameter {spec.name!r} needs a value of type {spec.type_name}")
-            converted[spec.name] = _absolute_paths(spec.default, defaults_relative_to)
+            converted[spec.name] = _settle(spec.default, defaults_relative_to, spec.name, problems)
             continue
         try:
-            value = _convert_one(spec, values[spec.name])
+            value = _convert_one(spec, _looked_up(spec, values[spec.name]))
+        except LookupError as error:
+            problems.append(f"parameter {spec.name!r}: {error.args[0]}")
+            continue
         except pydantic.ValidationError as error:
             problems.append(_problem(spec, values[spec.name], error))
             continue
-        converted[spec.name] = _absolute_paths(value, given_relative_to)
+        given = values[spec.name]
+        directory = given.directory if isinstance(given, Text) and given.directory else given_relative_to
+        converted[spec.name] = _settle(value, directory, spec.name, problems)
+    for name, value in converted.items():
+        problems += secret_problems(value, f"parameter {name!r}")
     if problems:
-        raise ParameterError("\n".join(problems))
+        raise ParameterError(redactor_of(converted).text("\n".join(problems)))
     return converted
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A value as typed on a command line, not yet of any type."""
+    """A value as typed on a command line, not yet of any type.
+
+    ``directory`` was the current one when it was typed, if that was in another process.
+    """
 
     text: str
+    directory: Path | None = None
+
+
+def _looked_up(spec: ParameterSpec, value: Any) -> Any:
+    """``value``; for a secret that is said to be in the environment, what is there."""
+    if is_secret_type(spec.annotation):
+        if isinstance(value, Text):
+            return replace(value, text=from_environment(value.text))
+        if isinstance(value, str):
+            return from_environment(value)
+    return value
 
 
 def _convert_one(spec: ParameterSpec, value: Any) -> Any:
@@ -156,7 +191,11 @@ def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
 
 def _takes_text(annotation: Any) -> bool:
     """Whether a string stands for itself: then ``-p name=12`` means ``"12"``, and quotes stay as typed."""
-    return _without_metadata(annotation) in (str, Path)
+    plain = _without_metadata(annotation)
+    if typing.get_origin(plain) is pydantic.Secret:
+        plain = typing.get_args(plain)[0]
+    # A Decimal from a JSON number would go through a float, which loses digits.
+    return plain in (str, Path, Decimal, pydantic.SecretStr)
 
 
 def _without_metadata(annotation: Any) -> Any:
@@ -174,6 +213,8 @@ def guess(text: str) -> Any:
 
 def _problem(spec: ParameterSpec, value: Any, error: pydantic.ValidationError) -> str:
     details = error.errors(include_url=False)[0]
+    if is_secret_type(spec.annotation):  # neither what was given nor what a check of the user's says of it is shown
+        return f"parameter {spec.name!r}: got {MASK}, expected {spec.type_name} ({details['type']})"
     where = _place(guess(value.text) if isinstance(value, Text) else value, details["loc"])
     got = details["input"]
     shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
@@ -194,30 +235,67 @@ def _place(value: Any, loc: tuple[int | str, ...]) -> str:
     return place
 
 
-def _absolute_paths(value: Any, base: Path) -> Any:
-    """``value`` with every relative Path in it, also in lists and dicts, taken from ``base``."""
+def _settle(value: Any, base: Path, name: str, problems: list[str]) -> Any:
+    try:
+        return _settled(value, base, {})
+    except RecursionError:
+        problems.append(f"parameter {name!r} is nested too deeply")
+        return None
+
+
+def _settled(value: Any, base: Path, made: dict[int, Any]) -> Any:
+    """A copy of ``value`` that means the same elsewhere: paths taken from ``base``, time zones of the standard library.
+
+    Args:
+        value: changed are also items of lists, tuples, sets and dicts.
+        base: directory that relative paths are taken from.
+        made: copies of the lists and dicts that were met before, by ``id``: they may contain themselves.
+    """
     if isinstance(value, Path):
         # Path.expanduser raises where there is no such user; shells leave "~nobody" alone, and so does os.path's.
         return Path(os.path.abspath(base / os.path.expanduser(value)))  # noqa: PTH111
-    if type(value) in (list, tuple, set):
-        return type(value)(_absolute_paths(item, base) for item in value)
+    if isinstance(value, datetime | time) and isinstance(value.tzinfo, pydantic_core.TzInfo):
+        offset = value.tzinfo.utcoffset(None)
+        return value.replace(tzinfo=timezone(offset or timedelta()))
+    if id(value) in made:
+        return made[id(value)]
+    if type(value) is list:
+        items: list[Any] = []
+        made[id(value)] = items
+        items.extend(_settled(item, base, made) for item in value)
+        return items
     if type(value) is dict:
-        return {key: _absolute_paths(item, base) for key, item in value.items()}
+        table: dict[Any, Any] = {}
+        made[id(value)] = table
+        table.update((_settled(key, base, made), _settled(item, base, made)) for key, item in value.items())
+        return table
+    if type(value) in (tuple, set, frozenset):
+        return type(value)(_settled(item, base, made) for item in value)
     return value
 
 
-def notebook_problems(parameters: Mapping[str, Any]) -> list[str]:
+def notebook_problems(parameters: Mapping[str, Any], language: str = "python") -> list[str]:
     """Why a notebook can't receive these parameters, one phrase each; empty if it can.
 
-    A notebook's parameters are written into a cell as source code and must mean the same value there: what JSON holds
-    without loss (NaN and infinities included), and a ``Path`` as a whole value.
+    A notebook's parameters are written into a cell as source code and must mean the same value there. For Python that
+    is what :mod:`pynb_dag_runner.source_code` can write, for any other language what JSON holds without loss (NaN and
+    infinities included).
+
+    Args:
+        language: what the notebook's kernel runs, in lower case.
     """
     problems = []
-    for name, value in parameters.items():
-        if not str(name).isidentifier() or keyword.iskeyword(name):
+    for name, given in parameters.items():
+        value = replace_secrets(given, lambda _plain: None)  # a problem's text shows the value
+        if any(json_problem(plain) for plain in secrets_in(given)):
+            problems.append(f"parameter {name!r} holds a secret that is no JSON value; a notebook {_JSON_RECEIVABLE}")
+        if not str(name).isidentifier() or keyword.iskeyword(normalize("NFKC", name)):
             problems.append(f"{name!r} can't be a parameter of a notebook: it is no variable name")
-        elif not isinstance(value, Path) and (problem := json_problem(value, f"parameter {name!r}")):
-            problems.append(f"{problem}; {_RECEIVABLE}")
+        elif language == "python":
+            if problem := source_problem(value, f"parameter {name!r}"):
+                problems.append(f"{problem}; {RECEIVABLE}")
+        elif problem := json_problem(value, f"parameter {name!r}"):
+            problems.append(f"{problem}; a notebook in {language} {_JSON_RECEIVABLE}")
     return problems
 
 
@@ -244,4 +322,12 @@ def _as_json_or_repr(value: Any) -> Any:
 
 def _as_json(value: Any) -> Any:
     """``value`` as it comes back from JSON. pydantic-core reports whatever is wrong as a ValueError."""
-    return pydantic_core.from_json(pydantic_core.to_json(value, inf_nan_mode="strings", fallback=repr))
+    return pydantic_core.from_json(pydantic_core.to_json(value, inf_nan_mode="strings", fallback=_shown))
+
+
+def _shown(value: Any) -> Any:
+    """What stands for a value of a type that pydantic does not know; numbers from numpy are numbers like others."""
+    if not is_numpy_scalar(value):
+        return repr(value)
+    plain = value.item()
+    return plain if isinstance(plain, bool | int | float | complex) and value.dtype.kind != "m" else str(value)

@@ -6,7 +6,8 @@ monotonic clock) and gets decisions back. Over a whole run the work is proportio
 
 import graphlib
 import heapq
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pynb_dag_runner.outcome import Outcome, TaskStatus
@@ -14,10 +15,37 @@ from pynb_dag_runner.outcome import Outcome, TaskStatus
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRule:
-    """How often and after how many seconds a task is tried again."""
+    """How often and after how many seconds a task is tried again.
+
+    Attributes:
+        retries: further attempts after the first one.
+        delay_s: seconds before the first of them.
+        backoff: factor by which the delay grows with each further attempt.
+        max_delay_s: the delay grows no further, chance included; None: no limit.
+        jitter: largest share of the delay, from 0 to 1, that chance adds or takes away, so that tasks that failed
+            together do not all come back together.
+        attempts_before: attempts from before the run was resumed: they take numbers, but no retries.
+    """
 
     retries: int = 0
     delay_s: float = 0.0
+    backoff: float = 1.0
+    max_delay_s: float | None = None
+    jitter: float = 0.0
+    attempts_before: int = 0
+
+    def wait_s(self, number: int, draw: float) -> float:
+        """Seconds between the end of attempt ``number`` and the start of the next one.
+
+        Args:
+            draw: from 0 to 1, by chance; 0.5 changes nothing.
+        """
+        most = math.inf if self.max_delay_s is None else self.max_delay_s
+        try:
+            wait = self.delay_s * self.backoff ** (number - self.attempts_before - 1)
+        except OverflowError:
+            wait = math.inf
+        return min(most, wait * (1 + self.jitter * (2 * draw - 1)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +92,20 @@ class Plan:
         upstream: for each task the names of those it waits for; free of cycles.
         rules: retries of tasks; a task without a rule is tried once.
         fail_fast: cancel everything else as soon as a task did not succeed.
+        reused: tasks that are taken over from before the run was resumed, with all that they need.
     """
 
     def __init__(
-        self, upstream: Mapping[str, Iterable[str]], rules: Mapping[str, RetryRule], *, fail_fast: bool = False
+        self,
+        upstream: Mapping[str, Iterable[str]],
+        rules: Mapping[str, RetryRule],
+        *,
+        fail_fast: bool = False,
+        reused: Collection[str] = (),
     ) -> None:
         self._rules = rules
         self._fail_fast = fail_fast
+        self._reused = frozenset(reused)
         self._order = {name: position for position, name in enumerate(upstream)}
         self._downstream: dict[str, list[str]] = {name: [] for name in upstream}
         for name, needed in upstream.items():
@@ -94,8 +129,8 @@ class Plan:
         return self._retries[0][0] if self._retries else None
 
     def begin(self) -> list[Decision]:
-        """The first decisions."""
-        return self._newly_ready()
+        """The first decisions. Tasks that are taken over are settled before any other starts."""
+        return sorted(self._newly_ready(), key=lambda decision: isinstance(decision, Start))
 
     def due(self, now: float) -> list[Decision]:
         """Attempts whose retry delay is over."""
@@ -105,39 +140,57 @@ class Plan:
             decisions.append(self._start(task, number))
         return decisions
 
-    def ended(self, task: str, outcome: Outcome, now: float, *, retry: bool = True) -> list[Decision]:
+    def ended(
+        self, task: str, outcome: Outcome, now: float, *, retry: bool = True, draw: float = 0.5
+    ) -> list[Decision]:
         """The running attempt of ``task`` ended.
 
         Args:
             retry: False where another attempt could only end in the same way.
+            draw: a number from 0 to 1, by chance, for a retry's delay.
         """
         number = self._running.pop(task)
         if outcome is Outcome.SUCCEEDED:
             self._sorter.done(task)
             return [self._settle(task, TaskStatus.SUCCEEDED), *self._newly_ready()]
-        rule = self._rules.get(task, RetryRule())
-        if retry and not self._cancelled and outcome is not Outcome.CANCELLED and number <= rule.retries:
-            at = now + rule.delay_s
+        rule = self._rule(task)
+        again = retry and not self._cancelled and outcome is not Outcome.CANCELLED
+        if again and number - rule.attempts_before <= rule.retries:
+            at = now + rule.wait_s(number, draw)
             heapq.heappush(self._retries, (at, self._order[task], task, number + 1))
             return [Retry(task=task, number=number, at=at)]
         decisions: list[Decision] = [self._settle(task, TaskStatus(outcome.value)), *self._skip_below(task)]
-        if self._fail_fast:
+        if self._fail_fast and not self._cancelled:
             decisions += self.cancel()
         return decisions
 
     def cancel(self) -> list[Decision]:
         """Start nothing more, stop what runs. Tasks that were waiting are CANCELLED at once."""
+        stops = [Stop(task=task, number=number) for task, number in self._running.items()]
+        return [*self.start_no_more(), *stops]
+
+    def start_no_more(self) -> list[Decision]:
+        """Tasks that were waiting are CANCELLED at once; what runs is left to end by itself."""
         self._cancelled = True
         self._retries.clear()
         waiting = [name for name in self._unsettled if name not in self._running]
-        stops = [Stop(task=task, number=number) for task, number in self._running.items()]
-        return [*(self._settle(name, TaskStatus.CANCELLED) for name in waiting), *stops]
+        return [self._settle(name, TaskStatus.CANCELLED) for name in waiting]
 
     def _newly_ready(self) -> list[Decision]:
         if self._cancelled:
             return []
-        ready = sorted(self._sorter.get_ready(), key=self._order.__getitem__)
-        return [self._start(task, 1) for task in ready]
+        decisions: list[Decision] = []
+        while ready := sorted(self._sorter.get_ready(), key=self._order.__getitem__):
+            for task in ready:
+                if task in self._reused:
+                    self._sorter.done(task)
+                    decisions.append(self._settle(task, TaskStatus.REUSED))
+                else:
+                    decisions.append(self._start(task, self._rule(task).attempts_before + 1))
+        return decisions
+
+    def _rule(self, task: str) -> RetryRule:
+        return self._rules.get(task, RetryRule())
 
     def _start(self, task: str, number: int) -> Start:
         self._running[task] = number

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,17 +31,49 @@ def describe_exit(code: int | None) -> str:
     return f"signal {-code}"
 
 
-def tree_memory_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants, in bytes; 0 if it is gone."""
+def tree_memory_bytes(pid: int, *, enough: int | None = None) -> int:
+    """Resident memory of a process and its descendants, in bytes; 0 if it is gone. See :func:`memory_bytes`."""
     import psutil
 
-    total = 0
-    with contextlib.suppress(psutil.Error):
+    try:
         process = psutil.Process(pid)
-        for member in [process, *process.children(recursive=True)]:
-            with contextlib.suppress(psutil.Error):
-                total += member.memory_info().rss
-    return total
+        return memory_bytes([process, *process.children(recursive=True)], enough=enough)
+    except psutil.Error:
+        return 0
+
+
+def memory_bytes(processes: "Iterable[psutil.Process]", *, enough: int | None = None) -> int:
+    """Resident memory of processes, in bytes.
+
+    Args:
+        enough: a sum above this is measured again with each page that processes share counted once, as it should be:
+            the copies of a process that a pool forks share most of theirs. It is not done always, since the system
+            walks through all the pages for it.
+    """
+    import psutil
+
+    members = list(processes)
+    total = 0
+    for member in members:
+        with contextlib.suppress(psutil.Error):
+            total += member.memory_info().rss
+    if enough is None or total <= enough:
+        return total
+    shared_once = [_proportional_bytes(member.pid) for member in members]
+    return total if None in shared_once else sum(size for size in shared_once if size is not None)
+
+
+def _proportional_bytes(pid: int) -> int | None:
+    """Pss of proc(5): each page divided by the number of processes that have it; None if the system does not say."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except FileNotFoundError:
+        return 0 if not Path(f"/proc/{pid}").exists() else None
+    except ProcessLookupError:
+        return 0  # it ended meanwhile
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
 def with_mark(mark: str) -> "list[psutil.Process]":

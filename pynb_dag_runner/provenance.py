@@ -185,11 +185,12 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def driver_record(executor_name: str) -> DriverRecord:
+def driver_record(executor_name: str, engine: str | None = None) -> DriverRecord:
     """This process, so that readers can tell whether it is still there.
 
     Args:
         executor_name: the engine that it drives, such as ``ray``.
+        engine: mark of all that the engine starts.
     """
     return DriverRecord(
         host=socket.gethostname(),
@@ -198,6 +199,7 @@ def driver_record(executor_name: str) -> DriverRecord:
         user=_user(),
         working_directory=_working_directory(),
         executor=executor_name,
+        engine=engine,
     )
 
 

@@ -59,6 +59,7 @@ def log_metric(key: str, value: float, step: int | None = None, timestamp: int |
 
     Raises:
         TypeError: ``key`` is no string, ``value`` no number or ``step`` no whole number.
+        ValueError: ``step`` has more than 64 bits, which no store holds.
     """
     log_metrics({key: value}, step=step, timestamp=timestamp)
 
@@ -258,9 +259,12 @@ def _step(step: Any) -> int:
     if step is None:
         return 0
     try:
-        return int(step.__index__())
+        number = int(step.__index__())
     except AttributeError:
         raise TypeError(f"step must be a whole number, got {step!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"step must be a whole number of 64 bits, got {number!r}")
+    return number
 
 
 def _number(key: str, value: Any) -> float:

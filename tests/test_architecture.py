@@ -14,29 +14,48 @@ RUNNER, BRIDGE = "pynb_dag_runner", "mlflow_bridge"
 
 FLOORS = (
     # 0: values. Its rooms may know each other.
-    {"errors", "outcome", "process_table", "json_values", "dag", "events", "parameters"},
+    {
+        "errors",
+        "outcome",
+        "process_table",
+        "project",
+        "json_values",
+        "dag",
+        "events",
+        "parameters",
+        "stored_types",
+        "redaction",
+        "source_code",
+        "secret",
+    },
     # 1: what decides, what executes, what is written; none knows another.
     {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
-    {"work", "reports", "provenance"},
+    {"work", "reports", "provenance", "earlier", "kept_values", "resuming"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
-    {"attempts", "checks", "console", "pages"},
-    # 4: where all of them meet.
+    {"attempts", "checks", "console", "fingerprints", "pages"},
+    # 4: what is written down of a pipeline; the loop.
+    {"recording", "run_loop"},
+    # 5: a run folder opened again.
+    {"reopening"},
+    # 6: where all of them meet.
     {"runner"},
-    # 5: how a pipeline is written down.
+    # 7: how a pipeline is written down: as an object, ...
     {"pipelines"},
-    # 6: from a target to a pipeline.
+    # 8: ... or as a function.
+    {"definitions"},
+    # 9: from a target to a pipeline.
     {"loading"},
-    # 7: the door.
+    # 10: the door.
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IMPORTERS = {
-    "ray": {"pynb_dag_runner.executors.on_ray"},
+    "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
     "mlflow": {"mlflow_bridge.client"},
 }
-"""Libraries that one file alone may import: what they raise and how they change is dealt with there."""
+"""Libraries that these files alone may import: what they raise and how they change is dealt with there."""
 
 BRIDGE_MAY_IMPORT = {"run_folder", "errors", "outcome"}
 """Rooms of the runner: a run folder is read through the reader, and nothing of how it was made is known."""

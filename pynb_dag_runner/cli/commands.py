@@ -13,6 +13,7 @@ from pynb_dag_runner.errors import UsageError
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "run": "pynb_dag_runner.cli.run:run",
+        "resume": "pynb_dag_runner.cli.resume:resume",
         "check": "pynb_dag_runner.cli.check:check",
         "graph": "pynb_dag_runner.cli.graph:graph",
         "show": "pynb_dag_runner.cli.show:show",

@@ -8,7 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from pynb_dag_runner.dag import Dag
-    from pynb_dag_runner.pipelines import Pipeline, PipelineDefinition
+    from pynb_dag_runner.definitions import PipelineDefinition
+    from pynb_dag_runner.pipelines import Pipeline
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -94,8 +95,8 @@ def build(pipeline: "PipelineDefinition | Pipeline", values: Mapping[str, Any]) 
     Raises:
         UsageError: with everything that is wrong.
     """
+    from pynb_dag_runner.definitions import PipelineDefinition
     from pynb_dag_runner.errors import ParameterError
-    from pynb_dag_runner.pipelines import PipelineDefinition
 
     if isinstance(pipeline, PipelineDefinition):
         return pipeline.build(values)

@@ -1,32 +1,31 @@
 """``list``: the runs in a directory."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document
-from pynb_dag_runner.errors import RunFolderError, UsageError
-from pynb_dag_runner.outcome import TaskStatus
+from pynb_dag_runner.errors import RunFolderError, UsageError, visible
 
 if TYPE_CHECKING:
     from pynb_dag_runner.run_folder import Run
 
 
 @click.command("list", short_help="The runs in a directory.")
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR]")
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR_OR_ZIP]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def list_runs(directory: Path, as_json: bool) -> int:
-    """List the runs in DIR ("runs" if not given), the newest last.
+    """List the runs in a directory ("runs" if not given), or in a zip or tar, the newest last.
 
     A run folder that can't be read is listed with the reason.
     """
-    from pynb_dag_runner.run_folder import find_runs
-
-    if not directory.is_dir():
+    if not os.path.exists(directory):  # noqa: PTH110 - Path.exists raises where a directory above is closed to us
         raise UsageError(f"there is no directory {str(directory)!r}")
-    runs = [(folder, _read(folder)) for folder in find_runs(directory)]
+    runs = list(_runs(directory))
     if as_json:
         click.echo(json_text([_document(folder, run) for folder, run in runs]), nl=False)
     elif runs:
@@ -34,6 +33,29 @@ def list_runs(directory: Path, as_json: bool) -> int:
     else:
         click.echo(f"there are no runs in {str(directory)!r}", err=True)
     return 0
+
+
+def _runs(directory: Path) -> "Iterator[tuple[Path, Run | RunFolderError]]":
+    """Every run with its folder; of a run in an archive, its place there."""
+    from pynb_dag_runner.run_folder import find_runs
+
+    if directory.is_dir():
+        yield from ((folder, _read(folder)) for folder in find_runs(directory, _warn))
+        return
+    from pynb_dag_runner.cli.run_dirs import archived_runs
+
+    with archived_runs(directory) as folders:
+        for folder, shown in folders:
+            run = _read(folder)
+            if isinstance(run, RunFolderError):
+                inside = shown / run.file.relative_to(folder)
+                yield shown, RunFolderError(inside, run.problem, run.key)
+            else:
+                yield shown, replace(run, folder=shown)
+
+
+def _warn(directory: Path, reason: str) -> None:
+    click.echo(f"warning: {visible(str(directory))} can't be looked into: {reason}", err=True)
 
 
 def _read(folder: Path) -> "Run | RunFolderError":
@@ -52,7 +74,7 @@ def _document(folder: Path, run: "Run | RunFolderError") -> dict[str, object]:
 
 
 def _succeeded(run: "Run") -> int:
-    return sum(task.status is TaskStatus.SUCCEEDED for task in run.tasks)
+    return sum(task.status.is_success for task in run.tasks)
 
 
 def _echo_table(runs: "Sequence[tuple[Path, Run | RunFolderError]]") -> None:

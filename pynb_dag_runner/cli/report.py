@@ -19,6 +19,8 @@ def report(run_dir: Path) -> int:
     from pynb_dag_runner.reports import write_reports
     from pynb_dag_runner.run_folder import paths
 
+    if run_dir.is_file():
+        raise UsageError(f"{str(run_dir)!r} is a file, expected a run folder; of an archive, extract it first")
     with stdout_for_result() as out:
         run = read_run_dir(run_dir)
         try:

@@ -1,6 +1,8 @@
 """``run``: load, build, select, execute, say how it ended."""
 
+import math
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +16,18 @@ from pynb_dag_runner.outcome import RunStatus
 if TYPE_CHECKING:
     from pynb_dag_runner.console import RunConsole
     from pynb_dag_runner.dag import Dag
+    from pynb_dag_runner.executors.base import Executor
+    from pynb_dag_runner.run_folder.records import SettingsRecord
     from pynb_dag_runner.runner import RunResult
 
-_EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED: 130}
+EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED: 130}
+
+
+def no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Refuse "nan", which is in every range that click knows."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("got nan, expected a number", context, option)
+    return value
 
 
 @click.command(short_help="Run a pipeline, or a single notebook.", epilog=TARGET_HELP)
@@ -45,6 +56,14 @@ _EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED:
     help="Processors that tasks may use together; all of this machine's if not given.",
 )
 @click.option("--fail-fast", is_flag=True, help="Cancel everything when a task does not succeed.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True, max=1e8),
+    callback=no_nan,
+    metavar="SECONDS",
+    help="The whole run's time limit; then what runs is ended.",
+)
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Run only this task. Repeatable.")
 @click.option("--upstream", is_flag=True, help="With --task: run what these tasks need, too.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, in which order and how; run nothing.")
@@ -59,6 +78,7 @@ def run(
     ray_address: str | None,
     num_cpus: int | None,
     fail_fast: bool,
+    timeout_s: float | None,
     tasks: tuple[str, ...],
     upstream: bool,
     dry_run: bool,
@@ -69,8 +89,15 @@ def run(
 
     On stdout stands one line: the path of the run folder.
     """
-    _check_combination(executor, ray_address, num_cpus, tasks, upstream)
-    from pynb_dag_runner.loading import load
+    if upstream and not tasks:
+        raise click.UsageError("--upstream says what else to run beside --task; there is no --task")
+    check_engine(executor, ray_address, num_cpus)
+    from pynb_dag_runner.loading import load, target_record
+    from pynb_dag_runner.run_folder.records import SettingsRecord
+
+    engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address}
+    limits = {"fail_fast": fail_fast, "timeout_s": timeout_s}
+    settings = SettingsRecord.model_validate({**engine, **limits, "tasks": tasks, "upstream": upstream})
 
     with stdout_for_result() as out:
         pipeline = load(target, Path.cwd())
@@ -78,35 +105,37 @@ def run(
         if tasks:
             dag = dag.select(tasks, with_upstream=upstream)
         if dry_run:
-            from pynb_dag_runner.cli.dry_run import plan_document, plan_text
-
-            out.write(json_text(plan_document(dag)) if as_json else plan_text(dag, Path.cwd()))
+            out.write(_plan(dag, as_json))
             return 0
-        console = _console(dag, live=executor != "inline", silent=no_progress)
+        console = run_console(dag, live=executor != "inline", silent=no_progress)
         with console:
-            from pynb_dag_runner.executors import executor_factory
             from pynb_dag_runner.runner import run_dag
 
             result = run_dag(
                 dag,
                 output_dir=output_dir,
-                executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
-                executor_name=executor,
+                executor=engine_of(settings),
+                settings=settings,
                 base_dir=pipeline.base_dir,
-                fail_fast=fail_fast,
+                target=target_record(target, Path.cwd()),
                 listeners=(console,),
             )
         console.summarise(result.status, result.folder, list(result.tasks.values()))
-        out.write(json_text(_document(result, console.duration_s)) if as_json else f"{result.folder}\n")
-    return _EXIT_CODES[result.status]
+        out.write(json_text(result_document(result, console.duration_s)) if as_json else f"{result.folder}\n")
+    return EXIT_CODES[result.status]
 
 
-def _check_combination(
-    executor: str, ray_address: str | None, num_cpus: int | None, tasks: tuple[str, ...], upstream: bool
-) -> None:
+def _plan(dag: "Dag", as_json: bool) -> str:
+    """What ``--dry-run`` prints."""
+    from pynb_dag_runner.cli.dry_run import plan_document, plan_text
+    from pynb_dag_runner.recording import redactor_for
+
+    redactor = redactor_for(dag)
+    return json_text(redactor.value(plan_document(dag))) if as_json else redactor.text(plan_text(dag, Path.cwd()))
+
+
+def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -> None:
     """Options that make no sense together are refused: the user expected something that would not happen."""
-    if upstream and not tasks:
-        raise click.UsageError("--upstream says what else to run beside --task; there is no --task")
     if executor != "ray" and ray_address is not None:
         raise click.UsageError(f"--ray-address is for --executor ray; {executor} uses no Ray")
     if executor == "inline" and num_cpus is not None:
@@ -115,15 +144,29 @@ def _check_combination(
         raise click.UsageError("--num-cpus is for a Ray of our own; the cluster at --ray-address has its own number")
 
 
-def _console(dag: "Dag", *, live: bool, silent: bool) -> "RunConsole":
-    """The listener for this run; a live view only where stderr is a terminal, and never across a debugger's prompt."""
+def engine_of(settings: "SettingsRecord") -> "Callable[[], Executor]":
+    """Starts the engine that a run was asked to run on."""
+    from pynb_dag_runner.executors import executor_factory
+
+    return executor_factory(settings.executor, num_cpus=settings.num_cpus, ray_address=settings.ray_address)
+
+
+def run_console(
+    dag: "Dag", *, live: bool, silent: bool, attempts_before: Mapping[str, int] | None = None
+) -> "RunConsole":
+    """The listener for this run; a live view only where stderr is a terminal, and never across a debugger's prompt.
+
+    Args:
+        attempts_before: of a resumed run, for each task how many attempts were made before.
+    """
     from pynb_dag_runner.console import RunConsole
 
-    attempts = {task.name: task.options.retries + 1 for task in dag.tasks}
+    before = attempts_before or {}
+    attempts = {task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks}
     return RunConsole(sys.stderr, max_attempts=attempts, live=live and sys.stderr.isatty(), silent=silent)
 
 
-def _document(result: "RunResult", duration_s: float | None) -> dict[str, Any]:
+def result_document(result: "RunResult", duration_s: float | None) -> dict[str, Any]:
     """What ``--json`` prints; tasks in plan order."""
     return {
         "run_id": result.run_id,

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Status, timings and errors of a run.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=click.Path(path_type=Path), metavar="RUN_DIR_OR_ZIP")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def show(run_dir: Path, as_json: bool) -> int:
-    """Show status, timings and errors of the run in RUN_DIR."""
-    from pynb_dag_runner.cli.run_dirs import read_run_dir
+    """Show status, timings and errors of a run: of a run folder, or of the one in a zip or tar."""
+    from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
 
-    run = read_run_dir(run_dir)
+    run = read_run_dir_or_archive(run_dir)
     if as_json:
         parameters = run.record.model_dump(mode="json")["parameters"]
         tasks = [task_document(task) for task in run.tasks]
@@ -44,7 +44,7 @@ def _parts(run: "Run", cwd: Path) -> "list[ConsoleRenderable]":
 
     lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
     lines += [Text(f"  warning: {printable(warning)}", style="yellow") for warning in run.warnings]
-    if run.report is None:
+    if run.report is None and run.folder.is_dir():  # not for a run in an archive
         folder = shlex.quote(shown_path(run.folder, cwd))
         lines.append(Text(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"))
     return [_head(run, cwd), Text(), _tasks(run), *([Text(), *lines] if lines else [])]
@@ -87,7 +87,6 @@ def _tasks(run: "Run") -> "ConsoleRenderable":
 
     from pynb_dag_runner.cli.tables import status_text, table
     from pynb_dag_runner.console import duration_text, first_line, printable
-    from pynb_dag_runner.run_folder.run import seconds_between
 
     tasks = table("task", "status", "started", "duration", "attempts", "error")
     for task in run.tasks:
@@ -96,9 +95,9 @@ def _tasks(run: "Run") -> "ConsoleRenderable":
         tasks.add_row(
             Text(printable(task.name)),
             status_text(task.status),
-            f"+{duration_text(seconds_between(run.start, task.start))}" if task.start else "-",
+            f"+{duration_text(max(0.0, run.own_seconds(task.start)))}" if task.start else "-",
             duration_text(task.duration_s),
-            f"{len(task.attempts)} of {task.options.retries + 1}",
+            f"{len(task.attempts)} of {task.most_attempts}",
             Text(failure or blocked),
         )
     return tasks

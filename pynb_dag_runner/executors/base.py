@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, Protocol
 
+from pynb_dag_runner.project import PackedProject
+
 SCRATCH_VARIABLE = "PYNB_DAG_RUNNER_SCRATCH"
 """Environment variable of jobs: a directory with a short path for what must not outlive the executor. It need not be
 set, and the directory need not exist on the job's host."""
@@ -150,6 +152,17 @@ class Executor(Protocol):
 
     def capacity(self) -> tuple[Resources, ...]:
         """What each node has in all; a job runs on one node."""
+        ...
+
+    def share(self, project: Callable[[], PackedProject]) -> tuple[str, ...]:
+        """Make the project's files available to jobs wherever they run; ``project`` is called only where it is needed.
+
+        Returns:
+            What the user should know, a sentence each.
+
+        Raises:
+            UsageError: the project can't be packed.
+        """
         ...
 
     def submit(self, job: Job) -> None:

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Literal
@@ -38,9 +39,13 @@ class Host:
     """A process that runs one job at a time. Close it.
 
     It leads a session of its own: Ctrl-C at the terminal is for the driver alone.
+
+    Args:
+        directory: where it starts; None: where its supervisor is.
+        environment: variables beside its supervisor's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, directory: str | None = None, environment: Mapping[str, str] | None = None) -> None:
         self._connection, child = Pipe()
         mark = secrets.token_hex(16)
         self._mark = f"{_MARK_VARIABLE}={mark}"
@@ -50,7 +55,8 @@ class Host:
             stdout=subprocess.DEVNULL,
             pass_fds=[child.fileno()],
             start_new_session=True,
-            env={**os.environ, _MARK_VARIABLE: mark},
+            cwd=directory,
+            env={**os.environ, **(environment or {}), _MARK_VARIABLE: mark},
         )
         child.close()
         self.pid = self._process.pid

@@ -6,7 +6,7 @@ import socket
 import threading
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
+from pynb_dag_runner.project import PackedProject
 
 
 class InlineExecutor:
@@ -37,6 +38,10 @@ class InlineExecutor:
         """One job at a time gets all there is, so nothing is too much to ask."""
         infinite = float("inf")
         return (Resources(num_cpus=infinite, num_gpus=infinite, memory=infinite, custom=_Anything()),)
+
+    def share(self, project: Callable[[], PackedProject]) -> tuple[str, ...]:
+        """Jobs run where the files are."""
+        return ()
 
     def submit(self, job: Job) -> None:
         """Queue a job."""

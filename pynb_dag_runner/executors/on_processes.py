@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
+from pynb_dag_runner.project import PackedProject
 
 _MAX_HOSTS_PER_CPU = 16
 """Jobs that ask for little or no CPU still take a process each."""
@@ -56,6 +58,10 @@ class ProcessExecutor:
     def capacity(self) -> tuple[Resources, ...]:
         """This machine's."""
         return (self._total,)
+
+    def share(self, project: Callable[[], PackedProject]) -> tuple[str, ...]:
+        """Jobs run where the files are."""
+        return ()
 
     def submit(self, job: Job) -> None:
         """Queue a job; it starts as soon as what it asks for is free."""

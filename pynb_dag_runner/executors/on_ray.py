@@ -1,4 +1,4 @@
-"""Jobs on Ray. The only file that imports ray; Ray's errors become :class:`JobEnded` here.
+"""Jobs on Ray, as the driver sees them. Ray's errors become :class:`JobEnded` here.
 
 A job is a Ray task whose generator streams messages to the driver as they are yielded. The Ray worker only relays them:
 the call itself runs in a host process of the worker, so that the worker sees how it ended and outlives it. Ray never
@@ -8,14 +8,10 @@ retries (``max_retries=0``): a silent second run would write over the first one'
 import contextlib
 import os
 import signal
-import socket
 import sys
-import tempfile
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
@@ -29,19 +25,19 @@ from pynb_dag_runner.executors.base import (
     JobKept,
     JobMessage,
     JobStarted,
-    Limits,
     Resources,
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.hosting import Ended
+from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
-from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
+from pynb_dag_runner.project import PackedProject
 
-RESCUE_BOUND_S = 120.0
-"""What a job's rescue may take."""
 _WINDOW_PER_CPU = 8
 """Jobs handed to Ray beyond what can run: enough to hide the hand-over, few enough that waiting on them stays cheap."""
+
+_MESSAGES_AHEAD = 16
+"""What a job says before the driver has listened: parts of files have 4 MB each."""
 
 _LOST = ("ObjectLostError", "OwnerDiedError", "ObjectReconstructionFailed", "ReferenceCountingAssertionError")
 """Ray's errors for a value that went with the node that held it."""
@@ -60,30 +56,6 @@ def _import_ray() -> Any:
     import ray
 
     return ray
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Request:
-    """What a relay needs; calls are pickled, for the host to unpickle."""
-
-    search_path: tuple[str, ...]
-    call: bytes
-    rescue: bytes | None
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class _Began:
-    """A relay's first message: where the job's process is."""
-
-    node: str
-    host: str
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class _ValueFollows:
-    """A relay's message before a kept value, which the driver does not fetch."""
 
 
 class RayExecutor:
@@ -105,22 +77,34 @@ class RayExecutor:
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
         self._session = RaySession(self._ray, num_cpus=num_cpus, address=address)
         _silence_ray()
+        self._project: SharedProject | None = None
         self._node = self._ray.get_runtime_context().get_node_id()
         self._window = max(16, int(_WINDOW_PER_CPU * sum(node.num_cpus for node in self.capacity())))
         self._waiting: dict[Resources, deque[Job]] = {}
         self._in_flight: dict[Resources, int] = {}
         self._jobs: dict[Any, Job] = {}
         self._generators: dict[str, Any] = {}
-        self._processes: dict[str, _Began] = {}
+        self._processes: dict[str, Began] = {}
         self._next_is_kept: set[str] = set()
         self._cancelled: set[str] = set()
         self._dropped: list[JobEvent] = []
-        self._relay = self._ray.remote(max_retries=0, num_returns="streaming")(_relay)
-        self._signal = self._ray.remote(max_retries=0, num_cpus=0)(_signal)
+        options: dict[str, Any] = {"max_retries": 0, "num_returns": "streaming"}
+        if self._session.joined:
+            options["_generator_backpressure_num_objects"] = _MESSAGES_AHEAD
+        self._relay = self._ray.remote(**options)(relay)
+        self._signal = self._ray.remote(max_retries=0, num_cpus=0)(send_signal)
 
     def capacity(self) -> tuple[Resources, ...]:
         """What each node has in all."""
         return tuple(_resources(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+
+    def share(self, project: Callable[[], PackedProject]) -> tuple[str, ...]:
+        """Send the files to a cluster's store; a private Ray has them on its disk."""
+        if not self._session.joined:
+            return ()
+        packed = project()
+        self._project = SharedProject(archive=self._ray.put(packed.archive), roots=packed.roots, inode=packed.inode)
+        return packed.notes
 
     def submit(self, job: Job) -> None:
         """Queue a job. Each shape of resources has its own window, so that jobs that wait for a GPU block no others."""
@@ -140,11 +124,12 @@ class RayExecutor:
         }
         if needed.memory:
             options["memory"] = needed.memory
-        request = _Request(
+        request = Request(
             search_path=tuple(entry for entry in sys.path if entry),
             call=cloudpickle.dumps(job.call),
             rescue=cloudpickle.dumps(job.rescue) if job.rescue is not None and self._session.joined else None,
             limits=job.limits,
+            project=self._project,
         )
         generator = self._relay.options(**options).remote(request, list(job.inputs))
         self._jobs[generator] = job
@@ -182,10 +167,10 @@ class RayExecutor:
         except Exception as error:  # noqa: BLE001 - every error of Ray's ends the job
             return self._end(generator, Ended(death=_death(error)), lost_input=self._lost_input(job, error))
         match item:
-            case _Began(host=host, pid=pid):
+            case Began(host=host, pid=pid):
                 self._processes[job.key] = item
                 return JobStarted(key=job.key, host=host, pid=pid)
-            case _ValueFollows():
+            case ValueFollows():
                 self._next_is_kept.add(job.key)
                 return None
             case Ended():
@@ -229,7 +214,7 @@ class RayExecutor:
             return
         number = signal.SIGKILL if force else CANCEL_SIGNAL
         if process.node == self._node:
-            _signal(process.pid, number)
+            send_signal(process.pid, number)
             return
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -258,68 +243,6 @@ def _resources(amounts: dict[str, float]) -> Resources:
         memory=amounts.get("memory", 0.0),
         custom=custom,
     )
-
-
-_idle_host: Host | None = None
-"""In a Ray worker: its host, kept between tasks, since starting one and importing the job's modules takes a while."""
-
-_watchdog: Watchdog | None = None
-"""In a Ray worker of a cluster: ends what hosts started when the worker is killed. A private Ray has the driver's."""
-
-
-def _relay(request: _Request, inputs: list[Any]) -> Iterator[object]:
-    """In the worker: have the call made by a host process, and pass on what it says.
-
-    Call and messages stay pickled here: their classes may be in modules that only the host finds.
-    """
-    global _idle_host, _watchdog
-    ray = _import_ray()
-    if not is_watched() and _watchdog is None:
-        _watchdog = Watchdog(tempfile.mkdtemp(prefix="pdr-", dir="/tmp"))
-    values = [ray.get(reference) for reference in inputs]
-    host, _idle_host = _idle_host, None
-    if host is None or not host.alive:
-        host = Host()
-    try:
-        yield _Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
-        ended = yield from _relayed(host, request, request.call, values, request.limits)
-        if not host.alive:
-            host.close()  # and with it all that the job left behind, before its end is told
-            host = Host()
-            if request.rescue is not None:
-                yield from _relayed(host, request, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
-        if ended.death is not None:
-            yield ended
-        if host.alive:
-            _idle_host = host
-    finally:
-        if _idle_host is not host:
-            host.kill()
-            host.close()
-
-
-def _relayed(
-    host: Host, request: _Request, call: bytes, values: list[bytes], limits: Limits
-) -> Generator[object, None, Ended]:
-    host.begin(list(request.search_path), call, values, limits)
-    while True:
-        match host.step(host.next_look_s()):
-            case (Frame.STARTED, _) | None:
-                continue
-            case (Frame.KEPT, content):
-                yield _ValueFollows()
-                yield content
-            case (_, content):
-                yield content
-            case Ended() as ended:
-                return ended
-
-
-def _signal(pid: int, number: int) -> None:
-    """Send a signal to a host process of this machine, if it is still one."""
-    with contextlib.suppress(OSError):
-        if b"pynb_dag_runner.executors.host" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, number)
 
 
 def _death(error: Exception) -> str:

@@ -7,6 +7,8 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -62,6 +64,8 @@ class RaySession:
 
     def _start(self, num_cpus: int | None, address: str | None, temporary: str) -> None:
         if address is not None:
+            if address != "auto" and not _has_node_of(address):
+                _join(address, temporary)
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
         # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
@@ -139,3 +143,42 @@ class _StartThread:
     def release(self) -> None:
         """Let the thread end; what Ray processes are left end with it."""
         self._released.set()
+
+
+def _has_node_of(address: str) -> bool:
+    """Whether a node of the cluster at ``address`` runs on this machine.
+
+    Without one ``ray.init`` does not raise but aborts the whole process (seen with Ray 2.60).
+    """
+    import psutil  # only where a cluster is joined
+
+    host, _, port = address.rpartition(":")
+    wanted = {f"{found[4][0]}:{port}" for found in socket.getaddrinfo(host.strip("[]"), int(port))} | {address}
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "raylet":
+            options = dict(option.partition("=")[::2] for option in process.info["cmdline"] or [])
+            if options.get("--gcs-address", options.get("--gcs_address")) in wanted:
+                return True
+    return False
+
+
+def _join(address: str, temporary: str) -> None:
+    """Make this machine a node of the cluster that runs no tasks; the watchdog ends it.
+
+    Raises:
+        ExecutorError: it can't join.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--num-cpus=0"]
+    command += ["--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temporary}"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_BOUND_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExecutorError(
+            f"this machine did not join the Ray cluster at {address} within {error.timeout:g} s"
+        ) from None
+    if done.returncode != 0:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        reason = said[-1] if said else f"exit code {done.returncode}"
+        raise ExecutorError(f"this machine can't join the Ray cluster at {address}: {reason}")

@@ -13,16 +13,25 @@ _KEEP_ENVIRONMENT = "SPT_NOENV"
 """Asks setproctitle, with which Ray names its processes, not to write the name over the environment (its README)."""
 
 _SCRIPT = """
-while read -r line; do :; done
-for attempt in 1 2 3; do
-    pids=$(grep -slzxF "$1" /proc/[0-9]*/environ | cut -d/ -f3)
-    [ -z "$pids" ] && break
-    kill -9 $pids 2>/dev/null
-    sleep 0.2
-done
-rm -rf "$2"
+exec 3<&0
+(
+    while read -r line; do :; done
+    for attempt in 1 2 3; do
+        pids=$(grep -slzxF "$1" /proc/[0-9]*/environ | cut -d/ -f3)
+        [ -z "$pids" ] && break
+        kill -9 $pids 2>/dev/null
+        sleep 0.2
+    done
+    for attempt in 1 2 3 4 5; do
+        rm -rf "$2" 2>/dev/null && break
+        sleep 0.2
+    done
+) <&3 &
 """
-"""Waits for the end of its input: the pipe from the driver closes when the driver ends, also by SIGKILL."""
+"""Waits for the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
+
+In the background, so that it is no child of its starter: when a Ray worker ends, Ray kills the worker's children.
+"""
 
 
 def is_watched() -> bool:
@@ -48,10 +57,11 @@ class Watchdog:
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", _SCRIPT, "sh", f"{VARIABLE}={mark}", directory],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._shell.wait()
         os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory, _KEEP_ENVIRONMENT: "1"})
 
     def close(self) -> None:
@@ -61,4 +71,4 @@ class Watchdog:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        self._shell.communicate()
+        self._shell.communicate()  # ends with the end of its output, which the part in the background holds

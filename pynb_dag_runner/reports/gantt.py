@@ -1,12 +1,12 @@
 """A run on a time axis: one row per task, one bar per attempt. Values only; the page and the summary draw them.
 
-Times are seconds since the run's start, so that a bar's place and an axis label say the same.
+Times are seconds since the run's start, so that a bar's place and an axis label say the same. The time in which a run
+stood still before it was resumed is left out: beside days of nothing no bar would be seen.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from pynb_dag_runner.outcome import TaskStatus
 from pynb_dag_runner.reports.wording import State, clock, duration, state_of_attempt, state_of_task, state_word
@@ -113,16 +113,12 @@ def _known_times(run: Run) -> Iterator[float]:
     yield 0.0
     for time in (run.end, *(time for task in run.tasks for time in (task.start, task.end))):
         if time is not None:
-            yield _since_start(run, time)
+            yield run.own_seconds(time)
     for task in run.tasks:
         for attempt in task.attempts:
             for time in (attempt.start, attempt.end):
                 if time is not None:
-                    yield _since_start(run, time)
-
-
-def _since_start(run: Run, time: datetime) -> float:
-    return (time - run.start).total_seconds()
+                    yield run.own_seconds(time)
 
 
 def _row(run: Run, index: int, task: TaskRun, last: float) -> Row:
@@ -139,8 +135,8 @@ def _bar(run: Run, attempt: AttemptRun, last: float) -> Bar | None:
     known_start = attempt.start or attempt.end
     if known_start is None:
         return None
-    start = _since_start(run, known_start)
-    end = max(start, _since_start(run, attempt.end) if attempt.end else last)
+    start = run.own_seconds(known_start)
+    end = max(start, run.own_seconds(attempt.end) if attempt.end else last)
     state = state_of_attempt(run, attempt)
     return Bar(
         number=attempt.number,

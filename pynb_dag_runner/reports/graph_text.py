@@ -15,6 +15,7 @@ MAX_LAYERS_ACROSS = 8
 
 STATE_COLOURS: dict[State, tuple[str, str]] = {
     TaskStatus.SUCCEEDED: ("#dcf3e6", "#1a7f4e"),
+    TaskStatus.REUSED: ("#eef8f2", "#1a7f4e"),
     TaskStatus.FAILED: ("#fde1e1", "#c62828"),
     TaskStatus.TIMED_OUT: ("#fdeacb", "#a85a00"),
     TaskStatus.CRASHED: ("#f3e0fa", "#8e24aa"),

@@ -20,7 +20,7 @@ from pynb_dag_runner.reports.gantt_html import gantt_html
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_svg import graph_svg
 from pynb_dag_runner.reports.templating import render, source
-from pynb_dag_runner.reports.wording import State, state_of_attempt, state_of_task
+from pynb_dag_runner.reports.wording import State, moment, state_of_attempt, state_of_task
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
@@ -117,7 +117,8 @@ def render_html(run: Run) -> str:
 def _counts(rows: list[_Row]) -> list[tuple[State, int]]:
     """Number of tasks by state, the good ones first."""
     counted = Counter(row.state for row in rows)
-    order = {state: number for number, state in enumerate([TaskStatus.SUCCEEDED, TaskStatus.RUNNING, *Outcome])}
+    states = [TaskStatus.SUCCEEDED, TaskStatus.REUSED, TaskStatus.RUNNING, *Outcome]
+    order = {state: number for number, state in enumerate(states)}
     return sorted(counted.items(), key=lambda item: order.get(item[0], len(order)))
 
 
@@ -134,7 +135,7 @@ def _rows(run: Run) -> Iterator[_Row]:
             task=task,
             state=state_of_task(run, task),
             attempts=tuple(attempts),
-            start_s=None if task.start is None else (task.start - run.start).total_seconds(),
+            start_s=None if task.start is None else run.own_seconds(task.start),
             values=_task_values(task) if detailed else (),
         )
 
@@ -146,7 +147,7 @@ def _attempt(run: Run, task: TaskRun, attempt: AttemptRun, budget: int) -> _Atte
     return _Attempt(
         attempt=attempt,
         state=state_of_attempt(run, attempt),
-        start_s=None if attempt.start is None else (attempt.start - run.start).total_seconds(),
+        start_s=None if attempt.start is None else run.own_seconds(attempt.start),
         links=tuple(_links(task, attempt)),
         kind=_shortened(failure.kind, MAX_MESSAGE) if failure else "",
         message=_shortened(failure.message, MAX_MESSAGE) if failure else "",
@@ -207,7 +208,15 @@ def _facts(run: Run) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
             "branch": record.git.branch or "",
             "remote": record.git.remote_url or "",
         }
-    for title, values in (("Code", git), ("CI job", record.ci), ("Run by", driver), ("Versions", record.versions)):
+    last = record.resumes[-1] if record.resumes else None
+    resumed = {"times": str(len(record.resumes)), "last": moment(last.start)} if last else {}
+    for title, values in (
+        ("Resumed", resumed),
+        ("Code", git),
+        ("CI job", record.ci),
+        ("Run by", driver),
+        ("Versions", record.versions),
+    ):
         known = tuple((name, _shortened(value, MAX_VALUE)) for name, value in values.items() if value)
         if known:
             yield title, known
@@ -217,9 +226,10 @@ def _problems(rows: list[_Row]) -> list[_Problem]:
     """Tasks that did not succeed, in plan order, each with what it blocked, directly or not."""
     by_name = {row.task.name: row for row in rows}
     skipped: dict[str, list[str]] = {}
+    origins: dict[str, str] = {}
     for row in rows:
         if row.task.status is TaskStatus.SKIPPED:
-            skipped.setdefault(_origin(row, by_name), []).append(row.task.name)
+            skipped.setdefault(_origin(row, by_name, origins), []).append(row.task.name)
     return [
         _Problem(row=row, skipped=tuple(skipped.get(row.task.name, ())))
         for row in rows
@@ -227,13 +237,19 @@ def _problems(rows: list[_Row]) -> list[_Problem]:
     ]
 
 
-def _origin(row: _Row, by_name: Mapping[str, _Row]) -> str:
-    """The task at the beginning of a chain of skipped ones. A forged folder may name unknown tasks, or a circle."""
-    seen = set()
-    while row.task.status is TaskStatus.SKIPPED and row.task.name not in seen:
-        seen.add(row.task.name)
+def _origin(row: _Row, by_name: Mapping[str, _Row], known: dict[str, str]) -> str:
+    """The task at the beginning of a chain of skipped ones. A forged folder may name unknown tasks, or a circle.
+
+    Args:
+        known: answers so far, added to: a long chain is walked once, not once from each of its tasks.
+    """
+    seen: dict[str, None] = {}
+    while row.task.status is TaskStatus.SKIPPED and row.task.name not in seen and row.task.name not in known:
+        seen[row.task.name] = None
         row = by_name.get(row.task.blocked_by or "", row)
-    return row.task.name
+    origin = known.get(row.task.name, row.task.name)
+    known |= dict.fromkeys(seen, origin)
+    return origin
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -6,7 +6,6 @@ Links are left out: a job summary stands on a page of its own, far from the run 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports.gantt import Bar, gantt_of_run
@@ -46,6 +45,7 @@ _MAX_TEXT = 300
 _MAX_LINE = 400
 _SYMBOLS: dict[State, str] = {
     TaskStatus.SUCCEEDED: "✅",
+    TaskStatus.REUSED: "♻️",
     TaskStatus.FAILED: "❌",
     TaskStatus.TIMED_OUT: "⏰",
     TaskStatus.CRASHED: "💥",
@@ -89,6 +89,10 @@ def _head(run: Run) -> Iterator[str]:
     if run.duration_s is not None:
         facts.append(duration(run.duration_s))
     yield " · ".join([*facts, f"started {moment(run.start)}", f"run `{_code(run.id)}`"])
+    if run.record.resumes:
+        last, times = run.record.resumes[-1], len(run.record.resumes)
+        often = "" if times == 1 else f" {times} times, at last"
+        yield f"Resumed{often} {moment(last.start)}; the time between is left out below"
     git = run.record.git
     if git:
         changed = " with uncommitted changes" if git.dirty else ""
@@ -149,7 +153,7 @@ def _bar_class(bar: Bar) -> str:
 
 def _span(run: Run, bar: Bar) -> str:
     """Start and end in milliseconds since 1970; the axis is in the reader's time zone."""
-    start, end = (int((run.start + timedelta(seconds=at)).timestamp() * 1000) for at in (bar.start_s, bar.end_s))
+    start, end = (int((run.start.timestamp() + at) * 1000) for at in (bar.start_s, bar.end_s))
     return f"{start}, {max(end, start + 1)}"
 
 
@@ -157,7 +161,7 @@ def _table(run: Run) -> Iterator[str]:
     tasks: Sequence[TaskRun] = run.tasks
     title = "### Tasks"
     if len(tasks) > MAX_ROWS:
-        tasks = [task for task in tasks if task.status is not TaskStatus.SUCCEEDED]
+        tasks = [task for task in tasks if not task.status.is_success]
         title = "### Tasks that did not succeed"
     if not tasks:
         return

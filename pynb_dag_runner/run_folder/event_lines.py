@@ -5,11 +5,21 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
-from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled, Warned
+from pynb_dag_runner.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TaskSettled,
+    Warned,
+)
 
 EVENT_NAMES: Mapping[type[Event], str] = MappingProxyType(
     {
         RunStarted: "run_started",
+        RunResumed: "run_resumed",
         AttemptStarted: "attempt_started",
         AttemptEnded: "attempt_ended",
         TaskSettled: "task_settled",

@@ -3,7 +3,7 @@
 ::
 
     <output directory>/<pipeline>/<run id>/
-      run.json  events.jsonl  report.html  summary.md
+      run.json  events.jsonl  report.html  summary.md  .lock
       tasks/<task>/task.json
       tasks/<task>/attempt-<n>/attempt.json  notebook.ipynb  notebook.html  output.log  metrics.jsonl  tracking.json
       tasks/<task>/attempt-<n>/artifacts/...  outputs/return.pkl
@@ -29,6 +29,7 @@ METRICS = "metrics.jsonl"
 TRACKING = "tracking.json"
 ARTIFACTS = "artifacts"
 RETURN_PICKLE = "outputs/return.pkl"
+LOCK = ".lock"
 
 _ATTEMPT_PREFIX = "attempt-"
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]|^[. ]|[. ]$')
@@ -76,6 +77,12 @@ def run_folder(output_dir: Path, pipeline: str, run_id: str) -> Path:
 def task_folder(run: Path, task: str) -> Path:
     """Folder of a task below the run folder ``run``."""
     return run / TASKS / encode_name(task)
+
+
+def attempt_number(name: str) -> int | None:
+    """Number of the attempt whose folder has this name; None if it is no attempt's."""
+    found = re.fullmatch(rf"{_ATTEMPT_PREFIX}([1-9]\d{{0,17}})", name, re.ASCII)
+    return int(found[1]) if found else None
 
 
 def attempt_folder(run: Path, task: str, number: int) -> Path:

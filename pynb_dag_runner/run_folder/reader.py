@@ -5,12 +5,9 @@ every error names the file, the key, what was got and what was expected. A folde
 going on or that died: whatever is there is read.
 """
 
-import contextlib
-import errno
 import os
 import socket
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +21,7 @@ from pynb_dag_runner.json_values import decode
 from pynb_dag_runner.outcome import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import ADAPTERS
+from pynb_dag_runner.run_folder.inside import check_values, existing, lines_inside, read_inside, regular_files
 from pynb_dag_runner.run_folder.records import (
     SCHEMA_VERSION,
     AttemptRecord,
@@ -42,10 +40,12 @@ from pynb_dag_runner.run_folder.run import AttemptDetails, AttemptRun, Run, Task
 STALE_AFTER_S = 60.0
 """A driver on another host counts as dead when ``events.jsonl`` was not touched for so long (it does every 10 s)."""
 
-MAX_FILE_BYTES = 1 << 30
-"""A larger JSON file is refused rather than read into memory."""
+MAX_TASKS = 100_000
+MAX_ATTEMPTS = 200_000
+MAX_RESUMES = 1_000
+"""Of one run. Reading takes time for each, and drawing more: a file of 50 MB can name a million."""
 
-_IS_LINK = "it is a link; a run folder holds none of its own"
+_MAX_ERRORS_NAMED = 1_000
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
@@ -60,23 +60,23 @@ def read_run(folder: Path, now: datetime | None = None) -> Run:
         RunFolderError: it is no run folder, or one of its files is damaged or of a newer format.
     """
     folder = Path(os.path.abspath(folder))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a directory above is closed to us
         raise RunFolderError(folder, "there is no such directory; expected a run folder")
     record = _read_record(folder, Path(paths.RUN), RunRecord)
     if record is None:
         raise RunFolderError(folder, f"it is no run folder: there is no {paths.RUN} in it")
+    _check_tasks(folder / paths.RUN, record)
     events = tuple(_read_events(folder))
     alive = record.status is RunStatus.RUNNING and _driver_alive(folder, record.driver, now or datetime.now(UTC))
-    tasks = tuple(_read_task(folder, planned, events_of, alive) for planned, events_of in _by_task(record, events))
     return Run(
         folder=folder,
         record=record,
         status=RunStatus.INTERRUPTED if record.status is RunStatus.RUNNING and not alive else record.status,
         end=record.end if alive or record.end else max((event.time for event in events), default=record.start),
-        tasks=tasks,
+        tasks=tuple(_read_tasks(folder, record, events, alive)),
         warnings=tuple(event.message for event in events if isinstance(event, Warned)),
-        report=_existing(folder, Path(paths.REPORT)),
-        summary=_existing(folder, Path(paths.SUMMARY)),
+        report=existing(folder, Path(paths.REPORT)),
+        summary=existing(folder, Path(paths.SUMMARY)),
     )
 
 
@@ -91,24 +91,51 @@ def read_attempt_details(run: Run, attempt: AttemptRun) -> AttemptDetails:
         params=tracking.params,
         tags=tracking.tags,
         metrics=tuple(_read_metrics(run.folder, attempt.folder / paths.METRICS)),
-        artifacts=tuple(sorted(_regular_files(run.folder / attempt.folder / paths.ARTIFACTS))),
+        artifacts=tuple(sorted(regular_files(run.folder, attempt.folder / paths.ARTIFACTS))),
     )
 
 
-def find_runs(directory: Path) -> list[Path]:
-    """Run folders at, one or two levels below ``directory`` (an output directory), sorted by run id."""
+def find_runs(directory: Path, unreadable: Callable[[Path, str], None] = lambda _folder, _reason: None) -> list[Path]:
+    """Run folders at, one or two levels below ``directory`` (an output directory), sorted by run id.
+
+    Args:
+        unreadable: called with each directory that can't be looked into, and the system's reason.
+    """
     found = []
     level = [directory]
-    for _ in range(3):
-        found += [folder for folder in level if (folder / paths.RUN).is_file()]
-        level = [
-            entry
-            for folder in level
-            if folder not in found and folder.is_dir()
-            for entry in folder.iterdir()
-            if entry.is_dir() and not entry.is_symlink()
-        ]
+    for depth in range(3):
+        below: list[Path] = []
+        for folder in level:
+            if os.path.isfile(folder / paths.RUN):  # noqa: PTH113 - as above
+                found.append(folder)
+            elif depth < 2:
+                below += _directories(folder, unreadable)
+        level = below
     return sorted(found, key=lambda folder: (folder.name, folder))
+
+
+def _directories(folder: Path, unreadable: Callable[[Path, str], None]) -> list[Path]:
+    """The directories in a directory, without links to some."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unreadable(folder, str(error.strerror))
+        return []
+
+
+def _check_tasks(path: Path, record: RunRecord) -> None:
+    if len(record.tasks) > MAX_TASKS:
+        raise RunFolderError(path, f"got {len(record.tasks):,} tasks, expected at most {MAX_TASKS:,}", "tasks")
+    if len(record.resumes) > MAX_RESUMES:
+        raise RunFolderError(path, f"got {len(record.resumes):,}, expected at most {MAX_RESUMES:,}", "resumes")
+    names: set[str] = set()
+    for number, task in enumerate(record.tasks):
+        if task.name in names:
+            raise RunFolderError(path, f"got {_short(task.name)}, which another task has", f"tasks[{number}].name")
+        names.add(task.name)
 
 
 def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[PlannedTask, list[Event]]]:
@@ -120,41 +147,55 @@ def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[Pla
         yield planned, grouped[planned.name]
 
 
-def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool) -> TaskRun:
-    """A task from its ``task.json``; before that is written, from the events."""
+def _read_tasks(folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool) -> Iterator[TaskRun]:
+    left = MAX_ATTEMPTS
+    for planned, events_of in _by_task(record, events):
+        yield (task := _read_task(folder, planned, events_of, alive, left))
+        left -= len(task.attempts)
+
+
+def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool, most: int) -> TaskRun:
+    """A task from its ``task.json``; before that is written, from the events. It may have ``most`` attempts."""
     relative = _task_folder(folder, planned.name)
     record = _read_record(folder, relative / paths.TASK, TaskRecord)
+    if record and record.resumed < planned.resumed:
+        record = None  # it is from before the run was resumed, and the task runs again
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
-    if record is None:
-        verdicts = {
-            event.number: AttemptVerdict(
-                number=event.number,
-                outcome=event.outcome,
-                start=event.start,
-                end=event.time,
-                error=Error.of(event.failure),
-            )
-            for event in events
-            if isinstance(event, AttemptEnded)
-        }
-    else:
-        verdicts = {verdict.number: verdict for verdict in record.attempts}
+    verdicts = {event.number: _verdict(event) for event in events if isinstance(event, AttemptEnded)}
+    verdicts |= {verdict.number: verdict for verdict in record.attempts} if record else {}
     numbers = sorted(verdicts.keys() | started.keys())
+    if record is None and (unheard := _unheard_of(folder, planned, numbers)):
+        numbers.append(unheard)
+    if len(numbers) > most:
+        raise RunFolderError(folder, f"it holds more than {MAX_ATTEMPTS:,} attempts, which is what is read at most")
     attempts = tuple(
         _read_attempt(folder, planned.name, number, verdicts.get(number), started.get(number)) for number in numbers
     )
+    counted = tuple(attempt for attempt in attempts if attempt.number > planned.attempts_before)
     return TaskRun(
         name=planned.name,
         kind=planned.kind,
         source=planned.source,
         upstream=planned.upstream,
         options=planned.options,
-        status=record.status if record else TaskStatus.RUNNING if alive and attempts else _status_from(attempts),
+        attempts_before=planned.attempts_before,
+        status=record.status if record else TaskStatus.RUNNING if alive and counted else _status_from(counted),
         blocked_by=record.blocked_by if record else None,
-        start=record.start if record else next((attempt.start for attempt in attempts if attempt.start), None),
+        start=record.start if record else next((attempt.start for attempt in counted if attempt.start), None),
         end=record.end if record else None,
         attempts=attempts,
     )
+
+
+def _verdict(event: AttemptEnded) -> AttemptVerdict:
+    error = Error.of(event.failure)
+    return AttemptVerdict(number=event.number, outcome=event.outcome, start=event.start, end=event.time, error=error)
+
+
+def _unheard_of(folder: Path, planned: PlannedTask, numbers: list[int]) -> int | None:
+    """Number of an attempt whose driver died before it heard of its start; there can be one at most."""
+    number = max([planned.attempts_before, *numbers]) + 1
+    return number if existing(folder, paths.attempt_folder(Path(), planned.name, number) / paths.ATTEMPT) else None
 
 
 def _task_folder(folder: Path, task: str) -> Path:
@@ -193,10 +234,11 @@ def _read_attempt(
         cells=record.cells if record else None,
         cells_executed=record.cells_executed if record else None,
         parameters=record.parameters if record else {},
-        outputs=decode(record.outputs) if record else {},
-        notebook=_existing(folder, relative / paths.NOTEBOOK),
-        html=_existing(folder, relative / paths.NOTEBOOK_HTML),
-        log=_existing(folder, relative / paths.LOG),
+        outputs={name: decode(value) for name, value in record.outputs.items()} if record else {},
+        redacted_outputs=record.redacted_outputs if record else (),
+        notebook=existing(folder, relative / paths.NOTEBOOK),
+        html=existing(folder, relative / paths.NOTEBOOK_HTML),
+        log=existing(folder, relative / paths.LOG),
     )
 
 
@@ -219,63 +261,13 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
         return False
 
 
-def _open_inside(root: Path, relative: Path) -> bytes | None:
-    """Content of a regular file below ``root``; None if there is none. No link on the way is followed.
-
-    Raises:
-        RunFolderError: a link stands where a file or folder belongs, or the file can't be read.
-    """
-    path = root / relative
-    try:
-        for parent in reversed(relative.parents):
-            if parent != Path() and stat.S_ISLNK(os.lstat(root / parent).st_mode):
-                raise RunFolderError(root / parent, _IS_LINK)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise RunFolderError(path, _IS_LINK) from None
-        raise RunFolderError(path, f"it can't be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RunFolderError(path, "it is no regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise RunFolderError(path, f"it has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
-        return file.read()
-
-
-def _existing(root: Path, relative: Path) -> Path | None:
-    """``relative`` if it is a regular file that is reached through no link, else None."""
-    try:
-        for parent in reversed(relative.parents):
-            if parent != Path() and not stat.S_ISDIR(os.lstat(root / parent).st_mode):
-                return None
-        return relative if stat.S_ISREG(os.lstat(root / relative).st_mode) else None
-    except OSError:
-        return None
-
-
-def _regular_files(top: Path) -> Iterator[Path]:
-    """Regular files below ``top``, relative to it; links are left out and never followed."""
-    if top.is_symlink():
-        return
-    for directory, folders, files in os.walk(top, followlinks=False):
-        folders.sort()
-        for name in files:
-            path = Path(directory, name)
-            with contextlib.suppress(FileNotFoundError):  # a task that still runs may have removed it
-                if stat.S_ISREG(path.lstat().st_mode):
-                    yield path.relative_to(top)
-
-
 def _read_record(root: Path, relative: Path, kind: type[_RecordType]) -> _RecordType | None:
     """A record from its file; None if there is no such file."""
-    data = _open_inside(root, relative)
+    data = read_inside(root, relative)
     if data is None:
         return None
     path = root / relative
+    check_values(path, data)
     _check_version(path, data)
     try:
         return kind.model_validate_json(data, strict=True)
@@ -296,28 +288,31 @@ def _check_version(path: Path, data: bytes) -> None:
         raise RunFolderError(path, f"got {_short(version)}, expected a version such as '1.0'", "schema_version")
     if int(version.split(".")[0][:9]) > int(SCHEMA_VERSION.split(".")[0]):
         raise RunFolderError(
-            path, f"got {version!r}, expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner", "schema_version"
+            path,
+            f"got {_short(version)}, expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner",
+            "schema_version",
         )
 
 
 def _read_events(folder: Path) -> Iterator[Event]:
     """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
-    data = _open_inside(folder, Path(paths.EVENTS)) or b""
-    *lines, _ = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        yield _read_event(folder / paths.EVENTS, number, line)
+    for where, line in lines_inside(folder, Path(paths.EVENTS)):
+        event = _read_event(folder / paths.EVENTS, where, line)
+        if event is not None:
+            yield event
 
 
-def _read_event(path: Path, number: int, line: bytes) -> Event:
-    where = f"line {number}"
+def _read_event(path: Path, where: str, line: bytes) -> Event | None:
+    """An event; None for one of a kind that a newer minor version of the format may have."""
     try:
         content = pydantic_core.from_json(line)
     except ValueError as error:
         raise RunFolderError(path, f"it is no JSON: {error}", where) from None
     name = content.get("event") if isinstance(content, dict) else None
-    if not isinstance(name, str) or name not in ADAPTERS:
-        expected = ", ".join(ADAPTERS)
-        raise RunFolderError(path, f"got {_short(name)}, expected one of {expected}", f"{where}: event")
+    if not isinstance(name, str):
+        raise RunFolderError(path, f"got {_short(name)}, expected the name of an event", f"{where}: event")
+    if name not in ADAPTERS:
+        return None
     try:
         return ADAPTERS[name].validate_json(line, strict=True)
     except pydantic.ValidationError as error:
@@ -326,18 +321,19 @@ def _read_event(path: Path, number: int, line: bytes) -> Event:
 
 def _read_metrics(root: Path, relative: Path) -> Iterator[Metric]:
     """The metrics of an attempt. A last line without an end was cut off by the task's death and is left out."""
-    *lines, _ = (_open_inside(root, relative) or b"").split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    for where, line in lines_inside(root, relative):
         try:
             yield Metric.model_validate_json(line, strict=True)
         except pydantic.ValidationError as error:
-            raise _problem(root / relative, error, f"line {number}") from None
+            raise _problem(root / relative, error, where) from None
 
 
 def _problem(path: Path, error: pydantic.ValidationError, where: str = "") -> RunFolderError:
+    if (count := error.error_count()) > _MAX_ERRORS_NAMED:  # naming one would make objects of all
+        return RunFolderError(path, f"{count:,} of its values are missing or of the wrong type", where)
     details = error.errors(include_url=False)[0]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
-    place = ": ".join(part for part in (where, key) if part)
+    place = ": ".join(part for part in (where, _cut(key)) if part)
     expected = details["msg"].removeprefix("Input should be ")
     if details["type"] == "missing":
         return RunFolderError(path, "the key is missing", place)
@@ -353,5 +349,8 @@ def _kind(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _cut(repr(value), 60)
+
+
+def _cut(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."

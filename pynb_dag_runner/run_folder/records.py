@@ -8,9 +8,10 @@ import math
 from typing import Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.stored_types import AttemptNumber, StoredInteger, StoredTime
 
 SCHEMA_VERSION = "1.0"
 """Major: an old reader would misread the folder. Minor: keys were added."""
@@ -29,7 +30,9 @@ class Record(BaseModel):
 class Error(Record):
     """Why an attempt did not succeed."""
 
-    kind: str = Field(description="class name of the exception, or Timeout, ProcessDied, Cancelled, MissingOutput")
+    kind: str = Field(
+        description="class name of the exception, or Timeout, ProcessDied, OutOfMemory, DriverDied, and so on"
+    )
     message: str
     traceback: str = ""
 
@@ -48,13 +51,23 @@ class Error(Record):
 class OptionsRecord(Record):
     """How a task was asked to run."""
 
-    retries: int = 0
+    retries: StoredInteger = 0
     retry_delay_s: float = 0.0
+    retry_backoff: float = Field(default=1.0, description="factor by which the delay grows with each further attempt")
+    retry_max_delay_s: float | None = None
+    retry_jitter: float = Field(default=0.0, description="largest share of the delay that chance adds or takes away")
     timeout_s: float | None = None
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    memory_bytes: int | None = None
+    memory_bytes: StoredInteger | None = None
     resources: dict[str, float] = {}
+
+
+class FingerprintRecord(Record):
+    """Tells whether a task is still the same: SHA-256 in hexadecimal digits, of what decides what it does."""
+
+    source: str = Field(description="of the notebook's content or the function's source text")
+    parameters: dict[str, str] = Field(default={}, description="of each value; outputs of other tasks by name")
 
 
 class PlannedTask(Record):
@@ -65,17 +78,54 @@ class PlannedTask(Record):
     source: str = Field(description="notebook: path, relative to the pipeline's file where it is below; function: name")
     upstream: tuple[str, ...] = Field(default=(), description="names of the tasks it waits for")
     options: OptionsRecord = OptionsRecord()
+    fingerprint: FingerprintRecord | None = None
+    attempts_before: Annotated[StoredInteger, Field(ge=0)] = Field(
+        default=0, description="attempts up to this number are from before the run was resumed, and do not count"
+    )
+    resumed: StoredInteger = Field(
+        default=0, description="number of the resume since which the task runs, 0: the run's start; see task.json"
+    )
+
+
+class TargetRecord(Record):
+    """Where the pipeline can be loaded from again."""
+
+    location: str = Field(description="absolute path of a file, or a dotted module name")
+    name: str | None = Field(default=None, description="of the pipeline in it, where one was said")
+    directory: str = Field(default="", description="current directory then: modules are looked for there")
+
+
+class GivenRecord(Record):
+    """A parameter that was given, in a form from which it can be given again."""
+
+    form: Literal["json", "path", "text", "none"] = Field(
+        description="text: as typed, to be converted by its annotation; none: it can't be written, or must not be"
+    )
+    value: JsonValue = None
+
+
+class SettingsRecord(Record):
+    """How the run was asked to run."""
+
+    executor: Literal["ray", "process", "inline"] = "ray"
+    num_cpus: StoredInteger | None = None
+    ray_address: str | None = None
+    fail_fast: bool = False
+    timeout_s: float | None = None
+    tasks: tuple[str, ...] = Field(default=(), description="the tasks that were asked for; empty: all")
+    upstream: bool = Field(default=False, description="and what these need")
 
 
 class DriverRecord(Record):
     """The process that runs the pipeline; tells a reader whether it is still there."""
 
     host: str
-    pid: int
+    pid: StoredInteger
     process_start_s: float = Field(description="start of the process, seconds since 1970 as the system reports it")
     user: str = ""
     working_directory: str = ""
     executor: str = ""
+    engine: str | None = Field(default=None, description="mark in the environment of all processes that it started")
 
 
 class GitRecord(Record):
@@ -87,18 +137,43 @@ class GitRecord(Record):
     dirty: bool = Field(default=False, description="tracked files differed from the commit")
 
 
+class RunAgainRecord(Record):
+    """A task that was not taken over when the run was resumed."""
+
+    task: str
+    reason: str
+
+
+class ResumeRecord(Record):
+    """The run was resumed."""
+
+    start: StoredTime
+    previous_status: RunStatus
+    previous_end: StoredTime = Field(description="when the run had ended, or the last thing known of it before")
+    driver: DriverRecord
+    git: GitRecord | None = None
+    parameters: tuple[str, ...] = Field(default=(), description="names of those that changed")
+    again: tuple[RunAgainRecord, ...] = Field(default=(), description="tasks that ran again, and why")
+    reused: tuple[str, ...] = Field(default=(), description="tasks that were taken over")
+    dropped: tuple[str, ...] = Field(default=(), description="tasks that the pipeline did not have any more")
+
+
 class RunRecord(Record):
-    """``run.json``: written when the run starts and again when it ends."""
+    """``run.json``: written when the run starts, when it is resumed, and when it ends."""
 
     schema_version: str = SCHEMA_VERSION
     run_id: str
     pipeline: str
     description: str = ""
     status: RunStatus
-    start: AwareDatetime
-    end: AwareDatetime | None = None
+    start: StoredTime
+    end: StoredTime | None = None
     parameters: dict[str, JsonValue] = {}
+    given: dict[str, GivenRecord] = Field(default={}, description="parameters that did not take their default")
+    target: TargetRecord | None = None
+    settings: SettingsRecord = SettingsRecord()
     tasks: tuple[PlannedTask, ...] = Field(default=(), description="in plan order")
+    resumes: tuple[ResumeRecord, ...] = ()
     driver: DriverRecord
     git: GitRecord | None = None
     ci: dict[str, str] = Field(default={}, description="variables that name the CI job")
@@ -108,10 +183,10 @@ class RunRecord(Record):
 class AttemptVerdict(Record):
     """What the driver knows of an attempt; counts where the attempt's own record has no end."""
 
-    number: int = Field(ge=1)
+    number: AttemptNumber
     outcome: Outcome
-    start: AwareDatetime | None = Field(default=None, description="absent if it ended before it ran")
-    end: AwareDatetime
+    start: StoredTime | None = Field(default=None, description="absent if it ended before it ran")
+    end: StoredTime
     error: Error | None = None
 
 
@@ -124,12 +199,13 @@ class TaskRecord(Record):
     source: str
     options: OptionsRecord = OptionsRecord()
     upstream: tuple[str, ...] = ()
+    resumed: StoredInteger = Field(default=0, description="with a lower number than in run.json it does not count")
     status: TaskStatus
     outcome: Outcome | None = Field(default=None, description="of the last attempt; absent if there was none")
     blocked_by: str | None = Field(default=None, description="of a SKIPPED task: the task that did not succeed")
-    start: AwareDatetime | None = Field(default=None, description="of the first attempt")
-    end: AwareDatetime | None = None
-    attempts: tuple[AttemptVerdict, ...] = ()
+    start: StoredTime | None = Field(default=None, description="of the first attempt that counts")
+    end: StoredTime | None = None
+    attempts: tuple[AttemptVerdict, ...] = Field(default=(), description="all, also those that do not count any more")
 
 
 class AttemptRecord(Record):
@@ -137,24 +213,27 @@ class AttemptRecord(Record):
 
     schema_version: str = SCHEMA_VERSION
     task: str
-    number: int = Field(ge=1)
+    number: AttemptNumber
     outcome: Outcome | None = Field(default=None, description="absent while it runs, or for ever if its process died")
-    queued: AwareDatetime = Field(description="when nothing but a free slot was missing any more")
-    start: AwareDatetime
-    end: AwareDatetime | None = None
+    queued: StoredTime = Field(description="when nothing but a free slot was missing any more")
+    start: StoredTime
+    end: StoredTime | None = None
     queue_s: float = Field(default=0.0, description="seconds between queued and start")
     error: Error | None = None
     host: str
-    pid: int
+    pid: StoredInteger
     cpu_time_s: float | None = Field(
         default=None, description="user and system time, of a notebook's kernel and children"
     )
-    peak_memory_bytes: int | None = Field(default=None, description="largest resident set seen")
+    peak_memory_bytes: StoredInteger | None = Field(default=None, description="largest resident set seen")
     kernel: str | None = Field(default=None, description="kernelspec that a notebook ran in")
-    cells: int | None = Field(default=None, description="number of code cells of a notebook")
-    cells_executed: int | None = None
+    cells: StoredInteger | None = Field(default=None, description="number of code cells of a notebook")
+    cells_executed: StoredInteger | None = None
     parameters: dict[str, JsonValue] = Field(default={}, description="as the task received them")
     outputs: dict[str, JsonValue] = {}
+    redacted_outputs: tuple[str, ...] = Field(
+        default=(), description="names of those that held a secret, which downstream tasks were given all the same"
+    )
 
 
 class TrackingRecord(Record):
@@ -180,8 +259,8 @@ class Metric(Record):
         Field(allow_inf_nan=True),
         BeforeValidator(_number, json_schema_input_type=float | Literal["NaN", "Infinity", "-Infinity"]),
     ]
-    step: int = 0
-    timestamp: AwareDatetime
+    step: StoredInteger = 0
+    timestamp: StoredTime
 
     @property
     def is_finite(self) -> bool:

@@ -41,6 +41,7 @@ class AttemptRun:
         failure: why it did not succeed.
         parameters: as the task received them, for reading.
         outputs: named JSON values, decoded.
+        redacted_outputs: names of outputs that held a secret, and so are not what the task made.
         notebook, html, log: files relative to the run folder; None where there is none.
     """
 
@@ -60,6 +61,7 @@ class AttemptRun:
     cells_executed: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    redacted_outputs: tuple[str, ...] = ()
     notebook: Path | None = None
     html: Path | None = None
     log: Path | None = None
@@ -79,8 +81,9 @@ class TaskRun:
         source: the notebook's path or the function's name.
         upstream: names of the tasks it waits for.
         blocked_by: of a SKIPPED task, the task that did not succeed.
-        start, end: from the first attempt's start to the last one's end, UTC.
-        attempts: in order.
+        attempts_before: attempts up to this number are from before the run was resumed, and do not count any more.
+        start, end: from the start of the first attempt that counts to the last one's end, UTC.
+        attempts: all of them, in order.
     """
 
     name: str
@@ -88,6 +91,7 @@ class TaskRun:
     source: str
     upstream: tuple[str, ...] = ()
     options: OptionsRecord = field(default_factory=OptionsRecord)
+    attempts_before: int = 0
     status: TaskStatus = TaskStatus.PENDING
     blocked_by: str | None = None
     start: datetime | None = None
@@ -95,13 +99,24 @@ class TaskRun:
     attempts: tuple[AttemptRun, ...] = ()
 
     @property
+    def counted(self) -> tuple[AttemptRun, ...]:
+        """The attempts that count: those made since the run was resumed, or of a task that was taken over."""
+        return tuple(attempt for attempt in self.attempts if attempt.number > self.attempts_before)
+
+    @property
+    def most_attempts(self) -> int:
+        """The highest number that an attempt of the task can have."""
+        return self.attempts_before + self.options.retries + 1
+
+    @property
     def last_attempt(self) -> AttemptRun | None:
-        """The attempt whose outcome counts; None if there was none."""
-        return self.attempts[-1] if self.attempts else None
+        """The attempt whose outcome counts; None if there is none."""
+        last = self.attempts[-1] if self.attempts else None
+        return last if last and last.number > self.attempts_before else None
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from the first attempt's start to the last one's end."""
+        """Seconds from the start of the first attempt that counts to the last one's end."""
         return seconds_between(self.start, self.end)
 
     @property
@@ -155,8 +170,16 @@ class Run:
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end."""
-        return seconds_between(self.start, self.end)
+        """Seconds from start to end, without the time between the end of its driver and a resume."""
+        return None if self.end is None else max(0.0, self.own_seconds(self.end))
+
+    def own_seconds(self, time: datetime) -> float:
+        """Seconds from the run's start to ``time``, without those in which it stood still before it was resumed."""
+        seconds = (time - self.start).total_seconds()
+        for resume in self.record.resumes:
+            still = seconds_between(resume.previous_end, min(time, resume.start)) or 0.0
+            seconds -= still
+        return seconds
 
     @cached_property
     def by_name(self) -> Mapping[str, TaskRun]:

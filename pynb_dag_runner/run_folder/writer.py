@@ -6,22 +6,27 @@ owns its attempt folder (:class:`AttemptWriter`).
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pydantic_core
 
-from pynb_dag_runner.errors import OutputDirectoryError
+from pynb_dag_runner.errors import OutputDirectoryError, RecordingError
 from pynb_dag_runner.events import Event
 from pynb_dag_runner.run_folder import paths
+from pynb_dag_runner.run_folder.arrivals import Arrivals
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
 from pynb_dag_runner.run_folder.records import AttemptRecord, RunRecord, TaskRecord
 
 _ID_TRIES = 100
 """A run id has 65,536 endings per second; that many collisions in a row mean something else is wrong."""
+
+_BLOCK_BYTES = 65536
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -87,40 +92,85 @@ class RunWriter:
     """Writes the driver's files of one run. Close it when the run has ended.
 
     Args:
-        folder: an empty run folder from :func:`make_run_folder`.
-        record: first content of ``run.json``.
+        folder: an empty run folder from :func:`make_run_folder`, or that of a run that is resumed.
+        record: first content of ``run.json``. From then on the folder is that of the resumed run.
     """
 
     def __init__(self, folder: Path, record: RunRecord) -> None:
         self.folder = folder
         self._record = record
-        write_atomically(folder / paths.RUN, record.to_json(), durable=True)
-        self._events = open(folder / paths.EVENTS, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._arrivals = Arrivals()
+        self._events = _open_events(folder / paths.EVENTS)
+        try:
+            write_atomically(folder / paths.RUN, record.to_json(), durable=True)
+        except BaseException:
+            self._events.close()
+            raise
 
     def event(self, event: Event) -> None:
         """Append one event; the line is with the operating system when this returns."""
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         line = pydantic_core.to_json({"event": EVENT_NAMES[type(event)], **values}, inf_nan_mode="strings")
-        self._events.write(line + b"\n")
+        line += b"\n"
+        with self._recording():
+            if self._events.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a disk that is getting full does first
 
     def task(self, record: TaskRecord) -> None:
         """Write ``task.json`` of a task that has its final status."""
         folder = paths.task_folder(self.folder, record.name)
-        folder.mkdir(exist_ok=True)
-        write_atomically(folder / paths.TASK, record.to_json())
+        with self._recording():
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / paths.TASK, record.to_json())
 
     def end(self, record: RunRecord) -> None:
         """Write the last ``run.json``."""
         self._record = record
-        write_atomically(self.folder / paths.RUN, record.to_json(), durable=True)
+        with self._recording():
+            write_atomically(self.folder / paths.RUN, record.to_json(), durable=True)
 
     def touch(self) -> None:
         """Show readers on other hosts that the driver is alive: set the time of ``events.jsonl``."""
-        os.utime(self.folder / paths.EVENTS)
+        with self._recording():
+            os.utime(self.folder / paths.EVENTS)
+
+    def part(self, attempt_folder: Path, path: PurePosixPath, data: bytes, *, last: bool) -> None:
+        """A part of a file of an attempt; see :class:`~pynb_dag_runner.run_folder.arrivals.Arrivals`."""
+        with self._recording():
+            self._arrivals.take(attempt_folder, path, data, last=last)
+
+    def drop_parts(self, attempt_folder: Path) -> None:
+        """The attempt ended: of a file that is not whole yet, nothing more will come."""
+        self._arrivals.drop(attempt_folder)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RecordingError(self.folder, error.strerror or str(error)) from error
 
     def close(self) -> None:
         """Release the files."""
+        self._arrivals.close()
         self._events.close()
+
+
+def _open_events(path: Path) -> io.FileIO:
+    """``events.jsonl`` to append to. A last line without its end, cut off by a driver's death, is removed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    events = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - closed by the writer
+    whole = size = os.fstat(descriptor).st_size
+    while whole > 0:
+        start = max(0, whole - _BLOCK_BYTES)
+        newline = os.pread(descriptor, whole - start, start).rfind(b"\n")
+        if newline >= 0:
+            whole = start + newline + 1
+            break
+        whole = start
+    if whole < size:
+        os.ftruncate(descriptor, whole)
+    return events
 
 
 class AttemptWriter:
@@ -136,14 +186,19 @@ class AttemptWriter:
 
     def record(self, record: AttemptRecord) -> None:
         """Write ``attempt.json``, at the start and again at the end."""
-        write_atomically(self.folder / paths.ATTEMPT, record.to_json())
+        self._write(paths.ATTEMPT, record.to_json())
 
     def notebook(self, content: bytes) -> None:
         """Write ``notebook.ipynb`` as evaluated so far."""
-        write_atomically(self.folder / paths.NOTEBOOK, content)
+        self._write(paths.NOTEBOOK, content)
 
     def return_value(self, pickled: bytes) -> None:
         """Keep a return value that JSON can't hold."""
-        path = self.folder / paths.RETURN_PICKLE
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, pickled)
+        self._write(paths.RETURN_PICKLE, pickled)
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        # Whatever the task removed, even its own folder: what became of it is still told. The folder above stays gone.
+        for directory in (self.folder, path.parent):
+            directory.mkdir(exist_ok=True)
+        write_atomically(path, content)

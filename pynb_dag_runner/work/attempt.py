@@ -20,9 +20,12 @@ from pynb_dag_runner import json_values, tracking
 from pynb_dag_runner.executors.base import JobCancelled, Keep
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.process_table import end_marked
+from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptRecord, Error, TrackingRecord
 from pynb_dag_runner.run_folder.writer import AttemptWriter
+from pynb_dag_runner.secret import redactor_of, revealed
 from pynb_dag_runner.work import function, processes
 from pynb_dag_runner.work.failures import AttemptTimedOut, failure, failure_of, timeout_failure
 from pynb_dag_runner.work.messages import (
@@ -33,7 +36,9 @@ from pynb_dag_runner.work.messages import (
     InputSlot,
     NotebookWork,
 )
+from pynb_dag_runner.work.redacting import open_log
 from pynb_dag_runner.work.shipping import Destination
+from pynb_dag_runner.work.sweeping import sweep
 
 _CANCELLED = failure("Cancelled", "the run was cancelled")
 
@@ -46,6 +51,7 @@ class _Result:
     failure: Failure | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
     kept: Keep | None = None
+    kept_holds_secret: bool = False
     usage: processes.Usage = field(default_factory=processes.Usage)
     kernel: str | None = None
     cells: int | None = None
@@ -62,8 +68,15 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
         :class:`AttemptBegan`, perhaps a :class:`Keep`, :class:`FilePart` for each part of each file if this worker does
         not see the run folder, and :class:`AttemptFinished`.
     """
-    with Destination(spec) as destination:
-        yield from _make(replace(spec, folder=destination.folder), inputs, destination)
+    destination = Destination(spec)
+    try:
+        with destination:
+            yield from _make(replace(spec, folder=destination.folder), inputs, destination)
+    except OSError as error:
+        if destination.end_told:
+            raise
+        why = f"the attempt's files can't be written on {socket.gethostname()}: {error.strerror or error}"
+        yield AttemptFinished(time=_now(), outcome=Outcome.FAILED, failure=failure(type(error).__name__, why))
 
 
 def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) -> Generator[object]:
@@ -71,6 +84,8 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         # papermill and Jupyter take half a second once in a worker's life; no task's clock should pay for that.
         import pynb_dag_runner.work.notebook  # noqa: F401
     start = _now()
+    # This machine's environment may name other values than the driver's.
+    spec = replace(spec, timeout_s=_time_left_s(spec, start), redactor=redactor_of(texts=spec.redactor.texts))
     writer = destination.writer
     parameters = {name: _fill(value, inputs) for name, value in spec.parameters.items()}
     record = AttemptRecord(
@@ -81,24 +96,32 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         queue_s=max(0.0, (start - spec.queued).total_seconds()),
         host=socket.gethostname(),
         pid=os.getpid(),
-        parameters=recorded(parameters),
+        parameters=spec.redactor.value(recorded(parameters)),
     )
     writer.record(record)
     try:
         yield AttemptBegan(time=start)
     except JobCancelled:
-        yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, destination)
+        yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, destination, spec.redactor)
         return
     environment = attempt_environment(spec)
     if isinstance(spec.work, FunctionWork):
         result = _call_function(spec, spec.work, parameters, environment, writer)
         try:
-            yield from _finish(result, record, destination)
+            yield from _finish(result, record, destination, spec.redactor)
         finally:
             if processes.has_children():
-                processes.end_processes(_marker(environment))
+                end_marked(_marker(environment))
     else:
         yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, destination)
+
+
+def _time_left_s(spec: AttemptSpec, start: datetime) -> float | None:
+    """The task's timeout, or what is left of the run's time if that is less."""
+    if spec.deadline is None:
+        return spec.timeout_s
+    left = max(0.1, round((spec.deadline - start).total_seconds(), 1))
+    return left if spec.timeout_s is None else min(spec.timeout_s, left)
 
 
 def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
@@ -117,12 +140,18 @@ def _marker(environment: Mapping[str, str]) -> str:
     return f"{tracking.ATTEMPT_DIR_VARIABLE}={environment[tracking.ATTEMPT_DIR_VARIABLE]}"
 
 
-def _finish(result: _Result, record: AttemptRecord, destination: Destination) -> Iterator[object]:
-    """Write the attempt's last record, then tell the driver, who must have all files by then."""
+def _finish(result: _Result, record: AttemptRecord, destination: Destination, redactor: Redactor) -> Iterator[object]:
+    """Write the attempt's last record, then tell the driver, who must have all files by then.
+
+    Secrets stay in what goes to downstream tasks, and nowhere else.
+    """
     with contextlib.suppress(OSError, ValueError):  # a task may have damaged its own file; its work still counts
         tracked = _tracked_outputs(destination.folder)
         result.outputs = {**tracked, **result.outputs}
-    end = _now()
+    sweep(destination.folder, redactor)
+    result.failure = redactor.failure(result.failure)
+    outputs, hidden = _without_secrets(result, redactor)
+    end = max(record.start, _now())  # the clock may have been set back meanwhile
     destination.writer.record(
         record.model_copy(
             update={
@@ -134,14 +163,28 @@ def _finish(result: _Result, record: AttemptRecord, destination: Destination) ->
                 "kernel": result.kernel,
                 "cells": result.cells,
                 "cells_executed": result.cells_executed,
-                "outputs": json_values.encode(result.outputs),
+                "outputs": outputs,
+                "redacted_outputs": hidden,
             }
         )
     )
     if result.kept is not None:
         yield result.kept
     yield from destination.parts()
+    destination.end_told = True
     yield AttemptFinished(time=end, outcome=result.outcome, failure=result.failure, outputs=result.outputs)
+
+
+def _without_secrets(result: _Result, redactor: Redactor) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The outputs as they are recorded, and the names of those that are not what the task made of them."""
+    outputs, hidden = {}, ["return"] if result.kept_holds_secret else []
+    for name, value in result.outputs.items():
+        encoded = json_values.encode(value)
+        shown, shown_name = redactor.value(encoded), redactor.text(name)
+        outputs[shown_name] = shown
+        if (shown_name, shown) != (name, encoded):
+            hidden.append(shown_name)
+    return outputs, tuple(hidden)
 
 
 def _tracked_outputs(folder: Path) -> dict[str, Any]:
@@ -166,9 +209,9 @@ def _call_function(
     processes.forget_peak_memory()
     log = writer.folder / paths.LOG
     try:
-        with _environment(environment), function.logged(log, terminal=spec.terminal):
-            value = function.call(work.function, parameters, spec.timeout_s)
-        _take_return_value(value, result, writer)
+        with _environment(environment), function.logged(log, terminal=spec.terminal, redactor=spec.redactor):
+            value = function.call(work.function, revealed(parameters), spec.timeout_s)
+        _take_return_value(value, result, writer, spec.redactor)
     except AttemptTimedOut:
         assert spec.timeout_s is not None
         result.outcome, result.failure = Outcome.TIMED_OUT, timeout_failure(spec.timeout_s)
@@ -176,25 +219,29 @@ def _call_function(
         result.outcome, result.failure = Outcome.CANCELLED, _CANCELLED
     except SystemExit as error:
         if error.code not in (None, 0):
-            result.outcome, result.failure = Outcome.FAILED, failure_of(error, skip_frames=2)
+            why = failure_of(error, skip_frames=2, redactor=spec.redactor)
+            result.outcome, result.failure = Outcome.FAILED, why
         else:
             result.outputs["return"] = None
     except BaseException as error:  # noqa: BLE001 - a task's failure is a value, whatever it raised
-        result.outcome, result.failure = Outcome.FAILED, failure_of(error, skip_frames=2)
+        why = failure_of(error, skip_frames=2, redactor=spec.redactor)
+        result.outcome, result.failure = Outcome.FAILED, why
     result.usage = processes.Usage(
         cpu_time_s=round(_cpu_time_s() - cpu_before, 4), peak_memory_bytes=processes.peak_memory_bytes(os.getpid())
     )
     return result
 
 
-def _take_return_value(value: Any, result: _Result, writer: AttemptWriter) -> None:
-    """JSON values go into the record, anything else into a pickle and the executor's store."""
+def _take_return_value(value: Any, result: _Result, writer: AttemptWriter, redactor: Redactor) -> None:
+    """JSON values go into the record, anything else into the executor's store and, without secrets, into a pickle."""
     if json_values.json_problem(value) is None:
         result.outputs["return"] = value
         return
     try:
         pickled = cloudpickle.dumps(value)
-        writer.return_value(pickled)
+        result.kept_holds_secret = redactor.is_in(pickled)
+        if not result.kept_holds_secret:
+            writer.return_value(pickled)
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         why = f"the return value of type {type(value).__name__} can't be handed on: {error}"
         result.outcome, result.failure = Outcome.FAILED, failure("PicklingError", why)
@@ -213,8 +260,7 @@ def _evaluate_notebook(
     from pynb_dag_runner.work.notebook import Evaluation
 
     writer = destination.writer
-    log_path = writer.folder / paths.LOG
-    with open(log_path, "ab", buffering=0) as log:
+    with contextlib.closing(open_log(writer.folder / paths.LOG, spec.redactor)) as log:
         evaluation = Evaluation(
             work,
             parameters,
@@ -223,6 +269,8 @@ def _evaluate_notebook(
             marker=_marker(environment),
             log=log,
             timeout_s=spec.timeout_s,
+            memory_bytes=spec.memory_bytes,
+            redactor=spec.redactor,
         )
         result = _Result(kernel=evaluation.kernel_name)
         try:
@@ -233,27 +281,39 @@ def _evaluate_notebook(
             result.outcome, result.failure = Outcome.CANCELLED, _CANCELLED
         except Exception as error:  # noqa: BLE001 - a failure is a value; this one is the libraries' or ours
             evaluation.kill()
-            result.outcome, result.failure = Outcome.FAILED, failure_of(error)
+            result.outcome, result.failure = Outcome.FAILED, failure_of(error, redactor=spec.redactor)
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
         result.usage = evaluation.usage
+        log.settle()
         try:
-            yield from _finish(result, record, destination)
+            yield from _finish(result, record, destination, spec.redactor)
         finally:
             evaluation.close()
-        empty = os.fstat(log.fileno()).st_size == 0
-    if empty:
-        log_path.unlink(missing_ok=True)
 
 
 def _fill(value: Any, inputs: tuple[Any, ...]) -> Any:
     """``value`` with input slots replaced by the inputs."""
     if isinstance(value, InputSlot):
         return inputs[value.index]
-    if type(value) in (list, tuple, set):
-        return type(value)(_fill(item, inputs) for item in value)
-    if type(value) is dict:
+    if not _has_slot(value):
+        return value  # as it is: it may contain itself
+    if isinstance(value, Mapping):
         return {key: _fill(item, inputs) for key, item in value.items()}
-    return value
+    items = [_fill(item, inputs) for item in value]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _has_slot(value: Any) -> bool:
+    """Whether there is an input slot inside; a container inside itself is walked once."""
+    stack, seen = [value], set[int]()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, InputSlot):
+            return True
+        if isinstance(item, Mapping | list | tuple | set | frozenset) and id(item) not in seen:
+            seen.add(id(item))
+            stack.extend(item.values() if isinstance(item, Mapping) else item)
+    return False
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import re
 import traceback
 
 from pynb_dag_runner.outcome import Failure
+from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -26,16 +27,17 @@ def failure(kind: str, message: str, trace: str = "") -> Failure:
     """A failure with colours removed and lengths bounded; the ends of a long text tell most, so its middle goes."""
     return Failure(
         kind=kind,
-        message=_shortened(plain(message), MAX_MESSAGE_CHARACTERS),
-        traceback=_shortened(plain(trace), MAX_TRACEBACK_CHARACTERS),
+        message=shortened(plain(message), MAX_MESSAGE_CHARACTERS),
+        traceback=shortened(plain(trace), MAX_TRACEBACK_CHARACTERS),
     )
 
 
-def failure_of(error: BaseException, *, skip_frames: int = 0) -> Failure:
+def failure_of(error: BaseException, *, skip_frames: int = 0, redactor: Redactor = NO_SECRETS) -> Failure:
     """The failure that an exception stands for.
 
     Args:
         skip_frames: outermost frames that belong to the runner, not to the task.
+        redactor: hides secrets, before a cut could leave half of one.
     """
     trace = error.__traceback__
     for _ in range(skip_frames):
@@ -46,7 +48,7 @@ def failure_of(error: BaseException, *, skip_frames: int = 0) -> Failure:
     except Exception as broken:  # noqa: BLE001 - a user's __str__ or __repr__ may raise anything
         message = f"(its text can't be had: {type(broken).__name__})"
         text = "".join(traceback.format_tb(trace)) + type(error).__name__
-    return failure(type(error).__name__, message, text)
+    return failure(redactor.text(type(error).__name__), redactor.text(message), redactor.text(text))
 
 
 def timeout_failure(timeout_s: float, where: str = "") -> Failure:
@@ -54,7 +56,15 @@ def timeout_failure(timeout_s: float, where: str = "") -> Failure:
     return failure("Timeout", f"timed out {where}{' ' if where else ''}after {timeout_s:g} s")
 
 
-def _shortened(text: str, limit: int) -> str:
+def memory_failure(used_bytes: int, declared_bytes: int, where: str) -> Failure:
+    """The failure of a notebook that was ended since it used more memory than it declared."""
+    used, declared = used_bytes / 1e6, declared_bytes / 1e6
+    why = f"the notebook used {used:,.0f} MB, more than the {declared:,.0f} MB that it declared (memory=...)"
+    return failure("OutOfMemory", f"{where}: {why}")
+
+
+def shortened(text: str, limit: int) -> str:
+    """``text`` without its middle if it is longer than ``limit`` characters."""
     if len(text) <= limit:
         return text
     half = limit // 2

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.work.failures import AttemptTimedOut
+from pynb_dag_runner.work.logs import Log
+from pynb_dag_runner.work.redacting import open_log
 
 _REPEAT_S = 0.25
 """A task that swallows the interruption is interrupted again; the driver ends its process soon after."""
@@ -52,26 +55,22 @@ def _alarm(timeout_s: float | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def logged(path: Path, *, terminal: bool) -> Iterator[None]:
+def logged(path: Path, *, terminal: bool, redactor: Redactor) -> Iterator[None]:
     """Write standard output and error to the file ``path``; a file that stays empty is removed.
 
     Args:
         terminal: keep showing them as well, and leave the process's own descriptors alone, so that a debugger works.
             Then only what Python code prints is logged; otherwise also what C code and child processes write.
+        redactor: hides secrets in the file and on the terminal.
     """
-    try:
-        with open(path, "ab", buffering=0) as log:
-            if terminal:
-                out, err = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
-                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                    yield
-            else:
-                with _descriptors_to(log.fileno()):
-                    yield
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # the task removed it
-            if path.stat().st_size == 0:
-                path.unlink()
+    with contextlib.closing(open_log(path, redactor)) as log, log.watched():
+        if terminal:
+            out, err = _Tee(sys.stdout, log, redactor), _Tee(sys.stderr, log, redactor)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                yield
+        else:
+            with _descriptors_to(log.fileno()):
+                yield
 
 
 @contextlib.contextmanager
@@ -100,13 +99,16 @@ def _flush() -> None:
 class _Tee(io.TextIOBase):
     """Writes to a terminal and to a log."""
 
-    def __init__(self, terminal: TextIO | None, log: io.RawIOBase) -> None:
+    def __init__(self, terminal: TextIO | None, log: Log, redactor: Redactor) -> None:
         self._terminal = terminal
         self._log = log
+        self._redactor = redactor
 
     def write(self, text: str) -> int:
         self._log.write(text.encode("utf-8", "replace"))
-        return self._terminal.write(text) if self._terminal is not None else len(text)
+        if self._terminal is not None:
+            self._terminal.write(self._redactor.text(text))
+        return len(text)
 
     def flush(self) -> None:
         if self._terminal is not None:

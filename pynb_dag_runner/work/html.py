@@ -17,8 +17,11 @@ import nbformat
 
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder.writer import write_atomically
+from pynb_dag_runner.work.failures import plain
 
 _NICENESS = 10
+_MOST_COLOURS = 5_000
+"""nbconvert's time for a text with colours is its length times their number: half a minute for 1 MB."""
 
 _BANNER = (
     '<div role="alert" style="border-left:6px solid #c62828;background:#fdecea;color:#5f1412;padding:0.8em 1em;'
@@ -47,12 +50,26 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
     exporter.mermaid_layout_elk_js_url = ""
     exporter.jupyter_widgets_base_url = ""
     shown = copy.copy(notebook)
+    shown.cells = [_with_few_colours(cell) for cell in notebook.cells]
     if outcome is not Outcome.SUCCEEDED:
         kind, message = (why.kind, why.message) if why else ("", "")
         banner = _BANNER.format(outcome=outcome.value, kind=html.escape(kind), message=html.escape(message))
-        shown.cells = [nbformat.v4.new_markdown_cell(banner), *notebook.cells]
+        shown.cells = [nbformat.v4.new_markdown_cell(banner), *shown.cells]
     page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
     return str(page).encode("utf-8", "replace")
+
+
+def _with_few_colours(cell: Any) -> Any:
+    """The cell, or a copy in which texts with very many colours have none."""
+    outputs = [
+        type(output)(output, text=plain(output.text)) if _is_very_colourful(output) else output
+        for output in cell.get("outputs", [])
+    ]
+    return type(cell)(cell, outputs=outputs) if outputs else cell
+
+
+def _is_very_colourful(output: Any) -> bool:
+    return bool(output.output_type == "stream" and output.text.count("\x1b[") > _MOST_COLOURS)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class AttemptSpec:
         parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
         threads: how many threads numerical libraries should use (OMP_NUM_THREADS); None: what the user set.
         timeout_s: seconds from the start until the attempt is ended; None: no limit.
+        deadline: when the run's own time limit is over, UTC; None: it has none.
+        memory_bytes: what a notebook's kernel may use with all that it starts; None: no limit.
+        redactor: knows the secrets of the whole run: a task may also get one from another task's output.
         terminal: this process has the user's terminal: show there what the task prints, beside logging it.
     """
 
@@ -67,6 +71,9 @@ class AttemptSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     timeout_s: float | None = None
+    deadline: datetime | None = None
+    memory_bytes: int | None = None
+    redactor: Redactor = NO_SECRETS
     terminal: bool = False
 
 

@@ -5,19 +5,24 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import nbformat
 import papermill
 
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.project import here
+from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder.writer import AttemptWriter
+from pynb_dag_runner.secret import replace_secrets
 from pynb_dag_runner.work import notebook_engine
 from pynb_dag_runner.work.kernels import specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.messages import NotebookWork
 from pynb_dag_runner.work.notebook_engine import NotebookOver, NotebookSession
 from pynb_dag_runner.work.processes import Usage
+from pynb_dag_runner.work.secret_inputs import SecretInputs
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
 """It narrates each step, and warns of parameters that the notebook does not name; the run folder tells all that."""
@@ -30,6 +35,8 @@ class Evaluation:
         marker: ``NAME=value``, unique to this attempt and part of ``environment``.
         log: takes what cells and kernel print.
         timeout_s: limit from now on.
+        memory_bytes: limit for the kernel and what it starts.
+        redactor: hides secrets in the saved notebook.
     """
 
     def __init__(
@@ -40,20 +47,34 @@ class Evaluation:
         writer: AttemptWriter,
         environment: Mapping[str, str],
         marker: str,
-        log: BinaryIO,
+        log: Log,
         timeout_s: float | None,
+        memory_bytes: int | None,
+        redactor: Redactor = NO_SECRETS,
     ) -> None:
         self._path = work.path
-        self._parameters = dict(parameters)
+        self._redactor = redactor
+        self._recorded = redactor.value(recorded(dict(parameters)))
+        hidden = SecretInputs()
+        self._parameters = {name: replace_secrets(value, hidden.add) for name, value in parameters.items()}
         self._writer = writer
         self.notebook = nbformat.reads(work.content, as_version=4)
         self.kernel_name = specs.choose(work.kernel, self.notebook.metadata)
         _prepare(self.notebook, self.kernel_name)
         self.cells = 0
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
-        kernel_environment = {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
-        self._kernel = Kernel(self.kernel_name, cwd=work.cwd, environment=kernel_environment, log=log, marker=marker)
-        self.session = NotebookSession(self._kernel, save=self._save, log=log, timeout_s=timeout_s)
+        kernel_environment = {**os.environ, **environment, **hidden.environment, "JUPYTER_PLATFORM_DIRS": "1"}
+        self._kernel = Kernel(
+            self.kernel_name, cwd=here(work.cwd), environment=kernel_environment, log=log, marker=marker
+        )
+        self.session = NotebookSession(
+            self._kernel,
+            write=self._write,
+            log=log,
+            timeout_s=timeout_s,
+            memory_bytes=memory_bytes,
+            redactor=redactor,
+        )
 
     def run(self) -> None:
         """Evaluate; ``session`` then says how it ended."""
@@ -78,7 +99,8 @@ class Evaluation:
     def kill(self) -> None:
         """End the kernel at once and save what there is."""
         self._kernel.kill()
-        self._save(self.notebook)
+        with contextlib.suppress(OSError):  # most often why it is ended: then that is the failure that counts
+            self.session.save(self.notebook)
 
     def close(self) -> None:
         """End the kernel in order."""
@@ -87,15 +109,13 @@ class Evaluation:
         finally:
             self._runner.close()
 
-    def _save(self, notebook: Any) -> None:
-        self._writer.notebook(notebook_engine.to_bytes(notebook))
+    def _write(self, notebook: Any) -> None:
+        self._writer.notebook(notebook_engine.to_bytes(notebook, self._redactor))
 
     def adopt(self, notebook: Any) -> None:
         """papermill works on a copy of the notebook with the parameters in it; from here on that one counts."""
         # papermill puts its own input there: a whole copy of the notebook, and parameters that JSON may not hold.
-        notebook.metadata.papermill.update(
-            input_path=str(self._path), output_path=None, parameters=recorded(self._parameters)
-        )
+        notebook.metadata.papermill.update(input_path=str(self._path), output_path=None, parameters=self._recorded)
         self.notebook = notebook
         self.cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
 

@@ -7,26 +7,29 @@ and knows no limit for a whole notebook; so its bookkeeping is not used at all.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.engines import Engine, papermill_engines
 from papermill.translators import papermill_translators
 
 from pynb_dag_runner.outcome import Failure, Outcome
-from pynb_dag_runner.work.failures import failure, timeout_failure
+from pynb_dag_runner.redaction import NO_SECRETS, Redactor
+from pynb_dag_runner.work.bounds import LOG_PERIOD_S
+from pynb_dag_runner.work.cells import CellClient
+from pynb_dag_runner.work.failures import failure, memory_failure, timeout_failure
 from pynb_dag_runner.work.kernels.kernel import Kernel
-from pynb_dag_runner.work.processes import describe_exit
+from pynb_dag_runner.work.logs import Log
+from pynb_dag_runner.work.outputs import Outputs
 from pynb_dag_runner.work.translator import LosslessPythonTranslator
 
 ENGINE = "pynb_dag_runner"
 
 _INTERRUPT_GRACE_S = 1.0
 """What a cell gets to end after its interruption; with the kill that follows it stays under the 2 s promised."""
-_NO_LIMIT_S = 10 * 365 * 24 * 3600
-"""nbclient takes a whole number of seconds only."""
+_MEMORY_PERIOD_S = 0.25
+"""Between two looks at the memory: what is taken in that time must fit beside the limit. A look takes some 5 ms."""
 _SAVE_EVERY_S = 2.0
 _SAVE_SHARE = 0.1
 """Saving a large notebook may take no more than this share of the time."""
@@ -45,16 +48,30 @@ class NotebookSession:
 
     Args:
         kernel: not started yet.
-        save: writes the notebook as evaluated so far, whole or not at all.
+        write: writes the notebook's file, whole or not at all.
         log: takes what the cells print.
         timeout_s: seconds until the evaluation is ended, from now; None: no limit.
+        memory_bytes: resident memory of the kernel and what it starts above which it is ended; None: no limit.
+        redactor: hides secrets in what comes from the kernel, before a cut could leave half of one.
 
     After :meth:`execute`, ``outcome`` and ``failure`` say how it ended, ``cells_executed`` how far it came.
     """
 
-    def __init__(self, kernel: Kernel, *, save: Callable[[Any], None], log: BinaryIO, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        write: Callable[[Any], None],
+        log: Log,
+        timeout_s: float | None,
+        memory_bytes: int | None,
+        redactor: Redactor = NO_SECRETS,
+    ) -> None:
         self.kernel = kernel
-        self._save = save
+        self._redactor = redactor
+        self._write = write
+        self._memory_bytes = memory_bytes
+        self._outputs = Outputs()
         self._log = log
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -65,35 +82,38 @@ class NotebookSession:
         self.failure: Failure | None = None
 
     async def execute(self, notebook: Any) -> None:
-        """Start the kernel and run the cells; raises only if the notebook can't be saved."""
+        """Start the kernel and run the cells; raises only if notebook or log can't be written."""
         cells = asyncio.ensure_future(self._run_cells(notebook))
-        saver = asyncio.ensure_future(self._save_regularly(notebook))
+        beside = [asyncio.ensure_future(self._save_regularly(notebook)), asyncio.ensure_future(self._look_at_log())]
+        if self._memory_bytes is not None:
+            beside.append(asyncio.ensure_future(self._look_at_memory(self._memory_bytes)))
         try:
             remaining = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-            await asyncio.wait({cells, saver}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
-            if saver.done():
-                saver.result()
-            if not cells.done():
+            await asyncio.wait({cells, *beside}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            for work in beside:
+                if work.done():
+                    work.result()
+            if self._stopping:
+                self.kernel.kill()
+            elif not cells.done():
                 await self._end_at_timeout(cells)
             elif self.outcome is Outcome.SUCCEEDED:
                 cells.result()
         finally:
-            for task in (cells, saver):
-                task.cancel()
-            await asyncio.gather(cells, saver, return_exceptions=True)
-            self._save(notebook)
+            for work in (cells, *beside):
+                work.cancel()
+            await asyncio.gather(cells, *beside, return_exceptions=True)
+            self.save(notebook)
 
     async def _run_cells(self, notebook: Any) -> None:
         try:
             await self.kernel.start()
         except RuntimeError as error:
             if not self._stopping:
-                exit_code = describe_exit(await self.kernel.exit_code())
-                self._end(
-                    Outcome.CRASHED, failure("KernelStartError", f"the kernel did not start ({exit_code}): {error}")
-                )
+                why = f"the kernel did not start ({await self.kernel.death()}): {error}"
+                self._end(Outcome.CRASHED, failure("KernelStartError", why))
             return
-        client = _LoggingClient(notebook, self.kernel, self._log)
+        client = CellClient(notebook, self.kernel, self._log, self._outputs, self._redactor)
         await client.learn_language()
         for index, cell in enumerate(notebook.cells):
             if self._stopping:
@@ -104,7 +124,7 @@ class NotebookSession:
                 return
         client.set_widgets_metadata()
 
-    async def _run_cell(self, client: "_LoggingClient", cell: Any, index: int) -> bool:
+    async def _run_cell(self, client: CellClient, cell: Any, index: int) -> bool:
         """Run one cell; False if the notebook ends with it."""
         number = self._executing
         try:
@@ -114,62 +134,61 @@ class NotebookSession:
             if error.ename == "SystemExit" and error.evalue in ("", "0", "None"):
                 return False
             trace = _traceback_of(cell) or error.traceback
-            self._end(Outcome.FAILED, failure(error.ename, error.evalue or error.ename, trace))
+            message = error.evalue or error.ename
+            if error.ename == "SystemExit" and error.evalue.lstrip("-").isdecimal():
+                message = f"sys.exit({error.evalue}) in cell {number}; sys.exit(0) would end the notebook with success"
+            hide = self._redactor.text
+            self._end(Outcome.FAILED, failure(hide(error.ename), hide(message), hide(trace)))
             return False
         except DeadKernelError:
             if not self._stopping:
-                words = describe_exit(await self.kernel.exit_code())
-                self._end(Outcome.CRASHED, failure("ProcessDied", f"the kernel died in cell {number}: {words}"))
+                why = f"the kernel died in cell {number}: {await self.kernel.death()}"
+                self._end(Outcome.CRASHED, failure("ProcessDied", why))
             return False
         self.cells_executed = number
-        return True
+        return not client.left
 
     async def _end_at_timeout(self, cells: "asyncio.Future[None]") -> None:
         assert self._timeout_s is not None
-        where = f"in cell {self._executing}" if self._executing else "while its kernel was starting"
         self._stopping = True
-        self._end(Outcome.TIMED_OUT, timeout_failure(self._timeout_s, where))
+        self._end(Outcome.TIMED_OUT, timeout_failure(self._timeout_s, self._where()))
         if self._executing:
             # The interrupted cell shows where it was stuck; whatever it does then, the kernel is killed.
             await self.kernel.interrupt()
             await asyncio.wait({cells}, timeout=_INTERRUPT_GRACE_S)
         self.kernel.kill()
 
+    def _where(self) -> str:
+        return f"in cell {self._executing}" if self._executing else "while its kernel was starting"
+
     def _end(self, outcome: Outcome, why: Failure) -> None:
         """The first reason counts: what follows a timeout is its consequence."""
         if self.outcome is Outcome.SUCCEEDED:
             self.outcome, self.failure = outcome, why
 
+    def save(self, notebook: Any) -> None:
+        """Write the notebook as it is now."""
+        self._outputs.refresh()
+        self._write(notebook)
+
+    async def _look_at_log(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_PERIOD_S)
+            self._log.look()
+
+    async def _look_at_memory(self, limit: int) -> None:
+        """Returns when there is more than ``limit`` bytes of it."""
+        while (used := self.kernel.memory_bytes(limit)) <= limit:
+            await asyncio.sleep(_MEMORY_PERIOD_S)
+        self._stopping = True
+        self._end(Outcome.CRASHED, memory_failure(used, limit, self._where()))
+
     async def _save_regularly(self, notebook: Any) -> None:
         while True:
             started = time.monotonic()
-            self._save(notebook)
+            self.save(notebook)
             took = time.monotonic() - started
             await asyncio.sleep(max(_SAVE_EVERY_S, took / _SAVE_SHARE))
-
-
-class _LoggingClient(NotebookClient):
-    """nbclient's execution of single cells, on a kernel of ours; what cells print also goes to a log."""
-
-    def __init__(self, notebook: Any, kernel: Kernel, log: BinaryIO) -> None:
-        # No limit for messages to arrive: the notebook's own timeout is the limit (papermill issue 426).
-        super().__init__(notebook, km=kernel.manager, iopub_timeout=_NO_LIMIT_S)
-        self.kc = kernel.client
-        self._task_log = log
-        self.reset_execution_trackers()
-
-    async def learn_language(self) -> None:
-        """Ask the kernel for its language, which viewers need for highlighting."""
-        assert self.kc is not None
-        reply = await self.async_wait_for_reply(self.kc.kernel_info())
-        if reply is not None and "language_info" in reply["content"]:
-            self.nb.metadata["language_info"] = reply["content"]["language_info"]
-
-    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        """See nbclient; streams are logged as they come."""
-        if msg["msg_type"] == "stream":
-            self._task_log.write(msg["content"]["text"].encode("utf-8", "replace"))
-        return super().process_message(msg, cell, cell_index)
 
 
 class NotebookEngine(Engine):  # type: ignore[misc] # papermill is untyped
@@ -199,10 +218,12 @@ def _traceback_of(cell: Any) -> str:
     return ""
 
 
-def to_bytes(notebook: Any) -> bytes:
-    """A notebook as the content of an .ipynb file."""
-    return bytes(nbformat.v4.writes(notebook).encode("utf-8", "replace") + b"\n")
+def to_bytes(notebook: Any, redactor: Redactor = NO_SECRETS) -> bytes:
+    """A notebook as the content of an .ipynb file, without secrets."""
+    shown = nbformat.from_dict(redactor.value(notebook)) if redactor else notebook
+    return bytes(nbformat.v4.writes(shown).encode("utf-8", "replace") + b"\n")
 
 
 papermill_engines.register(ENGINE, NotebookEngine)
-papermill_translators.register("python", LosslessPythonTranslator)
+for _name in ("python", "pysparkkernel"):  # papermill knows the latter by its kernelspec's name
+    papermill_translators.register(_name, LosslessPythonTranslator)

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 
+from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.work.messages import AttemptSpec, FilePart
+from pynb_dag_runner.work.sweeping import sweep_after_death
 
 PART_BYTES = 4 * 1024 * 1024
 """Size of a part: large enough that its overhead does not count, small enough that a few of them fit anywhere."""
@@ -23,17 +25,19 @@ class Destination:
 
     Attributes:
         folder: the attempt's folder in the run folder, or a private one that stands for it and is removed in the end.
-        writer: writes the attempt's files there.
+        writer: writes the attempt's files there; from entering on.
+        end_told: the driver has been told that the attempt ended.
     """
 
     def __init__(self, spec: AttemptSpec) -> None:
         self._scratch = None if _sees_run_folder(spec) else _scratch_of(spec)
-        if self._scratch is not None:
-            self._scratch.mkdir(mode=0o700)
         self.folder = spec.folder if self._scratch is None else _folder_in(self._scratch, spec)
-        self.writer = AttemptWriter(self.folder)
+        self.end_told = False
 
     def __enter__(self) -> "Destination":
+        if self._scratch is not None:
+            self._scratch.mkdir(mode=0o700)
+        self.writer = AttemptWriter(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,6 +54,7 @@ def rescue(spec: AttemptSpec) -> Generator[object]:
     """A job's call: send what an attempt whose process died left on this machine, and remove it."""
     scratch = _scratch_of(spec)
     if scratch.is_dir():
+        sweep_after_death(_folder_in(scratch, spec), spec.redactor)
         yield from _parts_of_all(_folder_in(scratch, spec))
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -63,7 +68,7 @@ def _sees_run_folder(spec: AttemptSpec) -> bool:
 
 
 def _scratch_of(spec: AttemptSpec) -> Path:
-    return Path(tempfile.gettempdir(), spec.scratch)
+    return Path(os.environ.get(SCRATCH_VARIABLE, tempfile.gettempdir()), spec.scratch)
 
 
 def _folder_in(scratch: Path, spec: AttemptSpec) -> Path:

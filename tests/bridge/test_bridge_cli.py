@@ -98,7 +98,7 @@ def test_dry_run_tells_what_is_there(sqlite_uri: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing argument 'RUN_DIR...'"),
+        ([], "Missing argument 'RUN_DIR_OR_ZIP...'"),
         (["no-such-folder"], "'no-such-folder' does not exist"),
         (["--tracking-uri", "mlruns", "."], "Error: the tracking URI 'mlruns' can't be uploaded to"),
     ],

@@ -87,7 +87,8 @@ def test_leaving_early_with_success_is_a_success(tmp_path: Path) -> None:
 def test_leaving_with_an_error_code_is_a_failure(tmp_path: Path) -> None:
     task, _ = run_one(tmp_path, "a.py", "# %%\nimport sys\nsys.exit(3)\n")
     assert task.failure is not None
-    assert (task.failure.kind, task.failure.message) == ("SystemExit", "3")
+    message = "sys.exit(3) in cell 1; sys.exit(0) would end the notebook with success"
+    assert (task.failure.kind, task.failure.message) == ("SystemExit", message)
 
 
 def test_a_cell_that_may_raise_does_not_fail_the_notebook(tmp_path: Path) -> None:

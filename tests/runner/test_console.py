@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from pynb_dag_runner.console import RunConsole, duration_text, shown_path, summary
-from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted, TaskSettled, Warned
+from pynb_dag_runner.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TaskSettled,
+    Warned,
+)
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun
 from pynb_dag_runner.run_folder.records import OptionsRecord
@@ -130,6 +139,12 @@ def test_a_failed_task_says_its_error_and_its_last_attempt() -> None:
 def test_a_skipped_task_names_what_blocked_it() -> None:
     lines = said(settled("plot", TaskStatus.SKIPPED, by="load"))
     assert lines == ["plot: SKIPPED because load did not succeed"]
+
+
+def test_tasks_that_are_taken_over_are_not_told_one_by_one() -> None:
+    resumed = RunResumed(time=START, pipeline="sales", run_id="r1", host="here", pid=1, tasks=("a", "b"))
+    events = (resumed, settled("a", TaskStatus.REUSED), attempt_started("b", number=3))
+    assert said(*events, max_attempts={"a": 1, "b": 4}) == ["b: attempt 3 of 4 started"]
 
 
 def test_a_warning_names_its_task() -> None:

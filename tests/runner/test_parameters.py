@@ -2,7 +2,9 @@
 
 import enum
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,12 +14,17 @@ from pydantic import Field
 
 from pynb_dag_runner.errors import ParameterError
 from pynb_dag_runner.parameters import Text, convert, notebook_problems, recorded, specs_of
+from pynb_dag_runner.source_code import RECEIVABLE, source_code
 
-RECEIVABLE = "a notebook can receive None, bool, int, float, str, lists and dicts of these, and a Path alone"
+JSON_RECEIVABLE = "can receive None, bool, int, float, str, and lists and dicts of these"
 
 
 class Size(enum.Enum):
     SMALL = "small"
+
+
+class Level(enum.IntEnum):
+    HIGH = 2
 
 
 class Model:
@@ -41,6 +48,14 @@ def sample(
     positive: Annotated[int, Field(gt=0)] = 1,
     model: Model | None = None,
     anything: Any = None,
+    when: datetime = datetime(2026, 1, 2, tzinfo=UTC),
+    moments: tuple[datetime, ...] = (),
+    price: Decimal = Decimal(1),
+    level: Level = Level.HIGH,
+    shape: tuple[int, ...] = (),
+    chosen: set[int] = set(),
+    delay: timedelta = timedelta(0),
+    share: Fraction = Fraction(0),
 ) -> None: ...
 
 
@@ -75,6 +90,14 @@ def problem_of(values: dict[str, Any], function: Callable[..., Any] = sample) ->
         ("mode", "slow", "slow"),
         ("size", "small", Size.SMALL),
         ("day", "2026-11-23", date(2026, 11, 23)),
+        ("when", "2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("price", "0.1000000000000000055511151231257827", Decimal("0.1000000000000000055511151231257827")),
+        ("price", "1.10", Decimal("1.10")),
+        ("level", "2", Level.HIGH),
+        ("shape", "[3, 4]", (3, 4)),
+        ("chosen", "[1, 2, 1]", {1, 2}),
+        ("delay", "PT90S", timedelta(seconds=90)),
+        ("share", "1/3", Fraction(1, 3)),
         ("anything", "[1, 2]", [1, 2]),
         ("anything", "None", None),
         ("anything", "plain text", "plain text"),
@@ -203,35 +226,140 @@ def test_an_annotation_that_names_nothing() -> None:
     assert problem_of({}, pipeline) == message
 
 
-def test_a_notebook_receives_what_source_code_can_say() -> None:
-    assert notebook_problems({"a": [1, {"b": float("nan")}], "data": Path("/x"), "none": None}) == []
+def test_what_is_typed_has_time_zones_of_the_standard_library() -> None:
+    paris = timezone(timedelta(hours=1))
+    (moment,) = value_of("moments", Text('["2026-01-01T00:00:00+01:00"]'))
+    assert repr(moment) == repr(datetime(2026, 1, 1, tzinfo=paris))
+    assert value_of("when", Text("2026-01-01T00:00:00Z")).tzinfo is UTC
+
+
+def test_paths_become_absolute_in_what_contains_itself() -> None:
+    circle: list[Any] = [Path("x"), {Path("key"): (Path("y"),)}]
+    circle.append((circle,))
+    value = value_of("anything", circle)
+    assert value[:2] == [Path("/here/x"), {Path("/here/key"): (Path("/here/y"),)}]
+    assert value[2][0] is value
+
+
+def test_a_value_that_is_nested_too_deeply_for_python() -> None:
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    assert problem_of({"anything": deep}) == "parameter 'anything' is nested too deeply"
+
+
+def test_the_cell_is_as_a_person_would_write_it() -> None:
+    code = source_code({"n": 3, "name": "x", "sizes": [1, 2.5], "table": {"a": None}, "data_dir": Path("/data")})
+    assert code.imports == ("from pathlib import Path",)
+    assert code.expressions == {
+        "n": "3",
+        "name": "'x'",
+        "sizes": "[1, 2.5]",
+        "table": "{'a': None}",
+        "data_dir": "Path('/data')",
+    }
+
+
+def test_imports_do_not_shadow_parameters() -> None:
+    code = source_code(
+        {"Path": Path("/x"), "float": float("inf"), "_datetime": date(2026, 1, 2), "numpy": numpy.int8(1)}
+    )
+    assert code.imports == (
+        "from builtins import float as _float",
+        "from pathlib import Path as _Path",
+        "import datetime as __datetime",
+        "import numpy as _numpy",
+    )
+    assert code.expressions["_datetime"] == "__datetime.date(2026, 1, 2)"
+
+
+def test_a_set_has_the_same_text_in_every_process() -> None:
+    assert source_code({"names": {"b", "aa", "a"}}).expressions["names"] == "{'a', 'b', 'aa'}"
+
+
+class Text2(str):
+    """A subclass, which would come back as a str."""
+
+
+class OtherZone(tzinfo):
+    """A time zone that is not of the standard library."""
+
+
+def local_member() -> enum.Enum:
+    class Local(enum.Enum):
+        A = 1
+
+    return Local.A
+
+
+def member_of_the_program() -> enum.Enum:
+    kind = enum.Enum("kind", {"A": 1}, module="__main__")
+    return next(iter(kind))
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problem"),
+    ("value", "problem"),
     [
-        ("n", numpy.int64(5), f"parameter 'n' is a numpy.int64: np.int64(5); {RECEIVABLE}"),
-        ("n", {"a": [Path("/x")]}, f"parameter 'n'['a'][0] is a pathlib.PosixPath: PosixPath('/x'); {RECEIVABLE}"),
+        ({"a": [Model]}, f"parameter 'n'['a'][0] is a type: <class '{__name__}.Model'>"),
+        ([1, Text2("x")], f"parameter 'n'[1] is a {__name__}.Text2: 'x'"),
+        ({(1, Text2("x")): 1}, f"parameter 'n': the key (1, 'x')[1] is a {__name__}.Text2: 'x'"),
+        ({bytearray: 1}.keys(), "parameter 'n' is a dict_keys: dict_keys([<class 'bytearray'>])"),
+        (numpy.array([1]), "parameter 'n' is a numpy.ndarray: array([1]); hand over its path or an artifact"),
+        (numpy.longdouble(1), "parameter 'n' is a numpy.longdouble: np.longdouble('1.0')"),
         (
-            "n",
-            {float("nan"): 1},
-            f"parameter 'n' has the key nan of type float; JSON's keys are strings; {RECEIVABLE}",
+            datetime(2026, 1, 1, tzinfo=OtherZone()),  # type: ignore[abstract] # datetime does not mind
+            f"parameter 'n' is a datetime whose tzinfo is a {__name__}.OtherZone, expected a datetime.timezone or a "
+            "ZoneInfo",
         ),
-        ("class", 1, "'class' can't be a parameter of a notebook: it is no variable name"),
-        ("a-b", 1, "'a-b' can't be a parameter of a notebook: it is no variable name"),
+        ([10**4300], "parameter 'n'[0] is a whole number of more than 4300 digits"),
+        ([Fraction(1, 10**4300)], "parameter 'n'[0] is a whole number of more than 4300 digits"),
+        ([Path("\udcff")], "parameter 'n'[0] holds half of a surrogate pair, which no file can hold"),
+        (nested(101), "parameter 'n' is nested more than 100 levels deep"),
+        ([CIRCLE], "parameter 'n'[0][0] is a list that contains itself"),
+        (
+            [local_member()],
+            "parameter 'n'[0] is a member of the Enum local_member.<locals>.Local, which can't be imported from "
+            f"{__name__} by that name; define it at a module's top level",
+        ),
+        (
+            member_of_the_program(),
+            "parameter 'n' is a member of the Enum Kind of the program itself, which a notebook can't import; "
+            "define it in a module",
+        ),
     ],
 )
-def test_what_a_notebook_can_not_receive(name: str, value: Any, problem: str) -> None:
-    assert notebook_problems({"fine": 1, name: value}) == [problem]
+def test_what_a_notebook_can_not_receive(value: Any, problem: str) -> None:
+    assert notebook_problems({"fine": 1, "n": value}) == [f"{problem}; {RECEIVABLE}"]
+
+
+@pytest.mark.parametrize("name", ["class", "a-b", "ⅽlass"])
+def test_what_is_no_variable(name: str) -> None:
+    problem = f"{name!r} can't be a parameter of a notebook: it is no variable name"
+    assert notebook_problems({"fine": 1, name: 1}) == [problem]
+
+
+def test_a_notebook_in_another_language_receives_json() -> None:
+    given = {"fine": [1.5, {"a": None}], "data": Path("/x"), "shape": {"a": (1,)}}
+    assert notebook_problems(given, "r") == [
+        f"parameter 'data' is a pathlib.PosixPath: PosixPath('/x'); a notebook in r {JSON_RECEIVABLE}",
+        f"parameter 'shape'['a'] is a tuple: (1,); a notebook in r {JSON_RECEIVABLE}",
+    ]
 
 
 class BrokenRepr:
     def __repr__(self) -> str:
         raise RuntimeError
-
-
-CIRCLE: list[Any] = []
-CIRCLE.append(CIRCLE)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +373,10 @@ CIRCLE.append(CIRCLE)
         (b"\xff", r"b'\xff'"),  # no UTF-8
         ("\ud800", r"'\ud800'"),  # no text that a file can hold
         (CIRCLE, "[[...]]"),
+        (numpy.int64(5), 5),
+        (numpy.timedelta64(5, "s"), "5 seconds"),
+        ({Decimal("1.10"): Fraction(1, 3)}, {"1.10": "1/3"}),
+        (datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00Z"),
         (BrokenRepr(), "<its repr raises RuntimeError>"),
     ],
 )

@@ -115,3 +115,56 @@ def test_a_success_during_cancellation_starts_nothing_downstream() -> None:
     plan.cancel()
     assert plan.ended("a", Outcome.SUCCEEDED, 0.0) == [Settle(task="a", status=TaskStatus.SUCCEEDED)]
     assert plan.done
+
+
+def test_the_delay_grows_by_the_factor_up_to_its_limit() -> None:
+    rule = RetryRule(retries=9, delay_s=2.0, backoff=3.0, max_delay_s=20.0)
+    assert [rule.wait_s(number, 0.5) for number in (1, 2, 3, 4)] == [2.0, 6.0, 18.0, 20.0]
+
+
+@pytest.mark.parametrize(("draw", "wait"), [(0.0, 5.0), (0.5, 10.0), (1.0, 15.0)])
+def test_chance_adds_or_takes_away_a_share_of_the_delay(draw: float, wait: float) -> None:
+    plan = Plan({"a": ()}, {"a": RetryRule(retries=1, delay_s=10.0, jitter=0.5)})
+    plan.begin()
+    assert plan.ended("a", Outcome.FAILED, 100.0, draw=draw) == [Retry(task="a", number=1, at=100.0 + wait)]
+
+
+def test_chance_does_not_pass_the_limit() -> None:
+    assert RetryRule(delay_s=10.0, max_delay_s=12.0, jitter=1.0).wait_s(1, 1.0) == 12.0
+
+
+def test_a_delay_beyond_all_numbers_is_the_limit() -> None:
+    assert RetryRule(delay_s=1.0, backoff=1e200, max_delay_s=60.0).wait_s(9, 0.5) == 60.0
+
+
+def test_tasks_that_are_taken_over_start_nothing_and_come_first() -> None:
+    rules = {name: RetryRule() for name in DIAMOND}
+    plan = Plan({"new": (), **DIAMOND}, rules, reused={"a", "b"})
+    assert plan.begin() == [
+        Settle(task="a", status=TaskStatus.REUSED),
+        Settle(task="b", status=TaskStatus.REUSED),
+        *start("new", "c"),
+    ]
+    assert plan.ended("c", Outcome.SUCCEEDED, 0.0) == [Settle(task="c", status=TaskStatus.SUCCEEDED), *start("d")]
+
+
+def test_a_run_of_which_all_is_taken_over_is_done_at_once() -> None:
+    plan = Plan(DIAMOND, {}, reused=set(DIAMOND))
+    assert [decision.task for decision in plan.begin()] == list(DIAMOND)
+    assert plan.done
+
+
+def test_attempts_of_before_take_numbers_but_no_retries() -> None:
+    plan = Plan({"a": ()}, {"a": RetryRule(retries=1, delay_s=2.0, backoff=10.0, attempts_before=3)})
+    assert plan.begin() == [Start(task="a", number=4)]
+    assert plan.ended("a", Outcome.FAILED, 0.0) == [Retry(task="a", number=4, at=2.0)]
+    assert plan.due(2.0) == [Start(task="a", number=5)]
+    assert plan.ended("a", Outcome.FAILED, 3.0) == [Settle(task="a", status=TaskStatus.FAILED)]
+
+
+def test_when_nothing_more_may_start_what_runs_goes_on_and_is_not_retried() -> None:
+    plan = plan_of({"a": (), "b": ("a",)}, retries=2)
+    plan.begin()
+    assert plan.start_no_more() == [Settle(task="b", status=TaskStatus.CANCELLED)]
+    assert plan.ended("a", Outcome.TIMED_OUT, 1.0) == [Settle(task="a", status=TaskStatus.TIMED_OUT)]
+    assert plan.done

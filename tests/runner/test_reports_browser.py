@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from pynb_dag_runner.outcome import TaskStatus
 from pynb_dag_runner.reports import write_reports
+from pynb_dag_runner.run_folder import read_run
+from tests.faults.hostile_texts import hostile_folder
 from tests.runner.reported_runs import HOSTILE, make_attempt, make_run, make_task, skipped_task
 
 pytestmark = pytest.mark.browser
@@ -77,3 +79,18 @@ def test_a_hostile_run_runs_nothing_and_asks_for_nothing(browser_page: Page, tmp
     browser_page.goto((tmp_path / "report.html").as_uri())
     assert names(browser_page) == list(HOSTILE)
     assert (said, asked) == ([], [(tmp_path / "report.html").as_uri()])
+
+
+def test_no_text_of_a_hostile_folder_on_disk_runs_anything(browser_page: Page, tmp_path: Path) -> None:
+    happened: list[str] = []
+    browser_page.on("console", lambda message: happened.append(message.text))
+    browser_page.on("pageerror", lambda error: happened.append(str(error)))
+    browser_page.on("dialog", lambda dialog: happened.append(dialog.message))
+    assert hostile_folder(tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    write_reports(run)
+    address = (tmp_path / "run" / "report.html").as_uri()
+    browser_page.on("request", lambda request: happened.append(request.url) if request.url != address else None)
+    browser_page.goto(address)
+    assert names(browser_page) == [task.name for task in run.tasks]
+    assert happened == []

@@ -23,7 +23,7 @@ from tests.factories import (
 )
 
 ATTEMPT = "tasks/train/attempt-1"
-EVENTS = "expected one of run_started, attempt_started, attempt_ended, task_settled, warned, run_ended"
+EVENTS = "expected the name of an event"
 
 
 def read_all(folder: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_file_with_other_content(folder: Path, name: str, text: str, said: str
             "tasks/train/task.json",
             {"status": "FINE"},
             "status: got 'FINE', expected 'PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'CRASHED', "
-            "'CANCELLED' or 'SKIPPED'",
+            "'CANCELLED', 'SKIPPED' or 'REUSED'",
         ),
         ("tasks/train/task.json", {"upstream": "load"}, "upstream: got 'load', expected a valid array"),
         (
@@ -255,7 +255,7 @@ def test_a_task_whose_name_no_folder_can_have(tmp_path: Path, name: str, said: s
     assert problem(write_run(tmp_path, make_run_record(make_planned(name)))) == said
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**70])
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**62])
 def test_a_driver_with_an_impossible_pid_is_gone(tmp_path: Path, pid: int) -> None:
     driver = make_driver(host=os.uname().nodename, pid=pid)
     folder = write_run(tmp_path, make_run_record(status=RunStatus.RUNNING, end=None, driver=driver))

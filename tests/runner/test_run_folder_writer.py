@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pynb_dag_runner.errors import OutputDirectoryError
-from pynb_dag_runner.events import Event, RunEnded, RunStarted, TaskSettled, Warned
+from pynb_dag_runner.events import Event, RunAgain, RunEnded, RunResumed, RunStarted, TaskSettled, Warned
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths, read_run
 from pynb_dag_runner.run_folder.event_lines import ADAPTERS, EVENT_NAMES
@@ -183,6 +183,17 @@ def test_every_event_is_read_back_as_it_was(tmp_path: Path) -> None:
         Warned(time=after(2), message="careful"),
         TaskSettled(time=after(3), task="a", status=TaskStatus.SKIPPED, blocked_by="b"),
         RunEnded(time=after(4), status=RunStatus.CANCELLED),
+        RunResumed(
+            time=after(5),
+            pipeline="sales",
+            run_id="x",
+            host="elsewhere",
+            pid=3,
+            tasks=("a",),
+            parameters=("size",),
+            again=(RunAgain(task="a", reason="it was skipped"),),
+            dropped=("b",),
+        ),
     ]
     writer = RunWriter(tmp_path, make_run_record())
     for event in events:
@@ -198,6 +209,29 @@ def test_an_event_is_on_disk_before_the_next_thing_happens(tmp_path: Path) -> No
     writer.event(attempt_started())
     assert (tmp_path / paths.EVENTS).read_text().endswith("\n")
     writer.close()
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "warn', b"x" * 200_000])
+def test_a_line_that_a_dead_driver_did_not_finish_is_removed(tmp_path: Path, torn: bytes) -> None:
+    writer = RunWriter(tmp_path, make_run_record())
+    writer.event(attempt_started())
+    writer.close()
+    path = tmp_path / paths.EVENTS
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    again = RunWriter(tmp_path, make_run_record())
+    again.event(attempt_ended())
+    again.close()
+    content = path.read_bytes()
+    assert content.startswith(whole)
+    assert len(content.splitlines()) == 2
+    assert len(read_run(tmp_path).tasks[0].attempts) == 1
+
+
+def test_a_file_of_nothing_but_a_torn_line_is_emptied(tmp_path: Path) -> None:
+    (tmp_path / paths.EVENTS).write_bytes(b'{"event": ')
+    RunWriter(tmp_path, make_run_record()).close()
+    assert (tmp_path / paths.EVENTS).read_bytes() == b""
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import zmq
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
-from pynb_dag_runner.work import processes
-from pynb_dag_runner.work.kernels.specs import KernelSpecs
+from pynb_dag_runner.process_table import describe_exit, end_marked, memory_bytes, with_mark
+from pynb_dag_runner.work import out_of_memory, processes
+from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
+from pynb_dag_runner.work.kernels.specs import OWN, KernelSpecs
+from pynb_dag_runner.work.logs import Log
 
 START_BOUND_S = 120.0
 """jupyter_client's 60 s are too few on a loaded machine (papermill issue 776)."""
@@ -32,7 +37,7 @@ class Kernel:
         marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
     """
 
-    def __init__(self, name: str, *, cwd: Path, environment: dict[str, str], log: BinaryIO, marker: str) -> None:
+    def __init__(self, name: str, *, cwd: Path, environment: dict[str, str], log: Log, marker: str) -> None:
         self.name = name
         self._cwd = cwd
         self._environment = environment
@@ -50,7 +55,10 @@ class Kernel:
             connection_file=str(self._directory / "kernel.json"),
             shutdown_wait_time=SHUTDOWN_BOUND_S,
         )
+        # Sockets made from now on have these; the queues must have their size before they are connected.
+        self.manager.context.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES if name == OWN else FOREIGN_QUEUE_MESSAGES)
         self.client: Any = None
+        self._memory_kills = out_of_memory.kills()
         self._usage = processes.Usage()
 
     @property
@@ -66,17 +74,31 @@ class Kernel:
         """Start the process and wait until it answers.
 
         Raises:
-            RuntimeError: it died or did not answer in time.
+            RuntimeError: it can't be started, died, or did not answer in time.
         """
-        await self.manager.start_kernel(cwd=str(self._cwd), env=self._environment, stdout=self._log, stderr=self._log)
+        try:
+            await self.manager.start_kernel(
+                cwd=str(self._cwd), env=self._environment, stdout=self._log, stderr=self._log
+            )
+        except OSError as error:
+            raise RuntimeError(f"its command can't be run: {error}") from error
         self.client = self.manager.client()
         self.client.start_channels(hb=False)
+        self.client.allow_stdin = False  # a question that nobody sees would wait for an answer for ever
         await self.client.wait_for_ready(timeout=START_BOUND_S)
 
-    async def exit_code(self) -> int | None:
-        """Exit code of a kernel that died, negative for a signal; None if it still runs or is unknown."""
-        provisioner = self.manager.provisioner
-        process = getattr(provisioner, "process", None)
+    async def death(self) -> str:
+        """How a kernel that died ended, in words."""
+        code = await self._exit_code()
+        words = describe_exit(code)
+        kills = out_of_memory.kills()
+        if code == -signal.SIGKILL and None not in (kills, self._memory_kills) and kills != self._memory_kills:
+            return "signal SIGKILL; the system counts a process that it killed for lack of memory meanwhile"
+        return words
+
+    async def _exit_code(self) -> int | None:
+        """Negative for a signal; None if it still runs or is unknown."""
+        process = getattr(self.manager.provisioner, "process", None)
         if process is None:
             return None
         for _ in range(20):
@@ -85,6 +107,10 @@ class Kernel:
             await asyncio.sleep(0.05)
         return None
 
+    def memory_bytes(self, enough: int) -> int:
+        """Resident memory of the kernel and everything that it started; exact if it is above ``enough``."""
+        return memory_bytes(with_mark(self._marker), enough=enough)
+
     async def interrupt(self) -> None:
         """Ask the running cell to stop."""
         await self.manager.interrupt_kernel()
@@ -92,7 +118,7 @@ class Kernel:
     def kill(self) -> None:
         """End the kernel and everything that it started, at once."""
         self._usage = self.usage
-        processes.end_processes(self._marker)
+        end_marked(self._marker)
 
     async def close(self) -> None:
         """Shut the kernel down in order if it lets us, kill what is left, remove its files."""
@@ -102,7 +128,7 @@ class Kernel:
             if self.manager.has_kernel:
                 await asyncio.wait_for(self.manager.shutdown_kernel(), 2 * SHUTDOWN_BOUND_S)
         except (TimeoutError, RuntimeError, OSError) as error:
-            self._log.write(f"[pynb-dag-runner] the kernel did not shut down in order: {error}\n".encode())
+            self._log.remark(f"the kernel did not shut down in order: {error}")
         finally:
             self.kill()
             if self.manager.context is not None and not self.manager.context.closed:

@@ -21,12 +21,16 @@ def main() -> None:
             os._exit(1)  # the starter died before the line above
     # Ray blocks SIGINT in its workers, and children inherit the mask: without this no cell could be interrupted.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    from ipykernel.kernelapp import launch_new_instance
+    from pynb_dag_runner.work.kernels import sending
 
     # What child processes print goes to the log. ipykernel would send it to the notebook, but from a thread of its own:
     # what is still on its way when the cell ends is lost.
-    options = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.capture_fd_output=False"]
-    launch_new_instance([*options, *sys.argv[1:]])
+    options = [
+        "--HistoryManager.hist_file=:memory:",
+        "--IPKernelApp.capture_fd_output=False",
+        f"--IPKernelApp.outstream_class={sending.__name__}.PiecewiseStream",
+    ]
+    sending.SendingKernelApp.launch_instance([*options, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""What a resumed run has from before: verdicts, outputs, kept values; and the records that say so."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pynb_dag_runner.events import AttemptEnded, RunAgain, RunResumed
+from pynb_dag_runner.outcome import Failure, Outcome, TaskStatus
+from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, PlannedTask, RunRecord, TaskRecord
+from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
+
+_DRIVER_DIED = Failure(
+    kind="DriverDied", message="the process that drove the run died while this attempt was under way"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MissingPage:
+    """An evaluated notebook whose page could not be made any more."""
+
+    task: str
+    number: int
+    outcome: Outcome
+    failure: Failure | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a resumed run begins with; all empty for a new one.
+
+    Attributes:
+        reused: names of the tasks that are taken over.
+        verdicts: of all tasks' attempts, by task.
+        ends: of attempts that had no end, since their driver died.
+        outputs: of the tasks that are taken over: values that JSON holds.
+        kept: of the same: return values that JSON can't hold, as far as they are needed.
+        pages_missing: notebooks whose page the driver's death prevented.
+    """
+
+    reused: frozenset[str] = frozenset()
+    verdicts: Mapping[str, Sequence[AttemptVerdict]] = field(default_factory=dict)
+    ends: tuple[AttemptEnded, ...] = ()
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    pages_missing: tuple[MissingPage, ...] = ()
+
+
+def earlier_of(run: Run, tasks: Iterable[str], reused: Iterable[str], kept: Mapping[str, Any]) -> Earlier:
+    """What ``run`` has to give.
+
+    Args:
+        tasks: names of the tasks of the run from now on.
+        reused: those that are taken over.
+        kept: return values that are needed and that JSON can't hold.
+    """
+    reused = frozenset(reused)
+    known = [task for name in tasks if (task := run.by_name.get(name)) is not None]
+    last = run.end or run.start
+    return Earlier(
+        reused=reused,
+        verdicts={task.name: [_verdict(attempt, last) for attempt in task.attempts] for task in known},
+        ends=tuple(_end(task, attempt, last) for task in known for attempt in task.attempts if attempt.outcome is None),
+        outputs={task.name: task.outputs for task in known if task.name in reused},
+        kept=kept,
+        pages_missing=tuple(page for task in known for page in _missing_pages(task)),
+    )
+
+
+def _verdict(attempt: AttemptRun, last: datetime) -> AttemptVerdict:
+    """The driver's word on an attempt; one without an end ended with its driver at ``last``, or later."""
+    start = attempt.start
+    failure = _DRIVER_DIED if attempt.outcome is None else attempt.failure
+    return AttemptVerdict(
+        number=attempt.number,
+        outcome=attempt.outcome or Outcome.CRASHED,
+        start=start,
+        end=attempt.end or max(last, start or last),
+        error=Error.of(failure),
+    )
+
+
+def _end(task: TaskRun, attempt: AttemptRun, last: datetime) -> AttemptEnded:
+    verdict = _verdict(attempt, last)
+    return AttemptEnded(
+        time=verdict.end,
+        task=task.name,
+        number=verdict.number,
+        outcome=verdict.outcome,
+        start=verdict.start,
+        failure=_DRIVER_DIED,
+        retry_at=None,
+    )
+
+
+def _missing_pages(task: TaskRun) -> Iterator[MissingPage]:
+    for attempt in task.attempts:
+        if attempt.notebook is not None and attempt.html is None:
+            failure = _DRIVER_DIED if attempt.outcome is None else attempt.failure
+            outcome = attempt.outcome or Outcome.CRASHED
+            yield MissingPage(task=task.name, number=attempt.number, outcome=outcome, failure=failure)
+
+
+def task_record(
+    planned: PlannedTask, status: TaskStatus, verdicts: Sequence[AttemptVerdict], blocked_by: str | None
+) -> TaskRecord:
+    """``task.json`` of a task that has its final status.
+
+    Args:
+        verdicts: of all its attempts; times are those of the attempts that count.
+    """
+    counted = [verdict for verdict in verdicts if verdict.number > planned.attempts_before]
+    return TaskRecord(
+        name=planned.name,
+        kind=planned.kind,
+        source=planned.source,
+        options=planned.options,
+        upstream=planned.upstream,
+        resumed=planned.resumed,
+        status=status,
+        outcome=counted[-1].outcome if counted else None,
+        blocked_by=blocked_by,
+        start=next((verdict.start for verdict in counted if verdict.start), None),
+        end=counted[-1].end if counted else None,
+        attempts=tuple(verdicts),
+    )
+
+
+def resumed_event(record: RunRecord) -> RunResumed:
+    """The event that the run goes on, from ``run.json``."""
+    resume = record.resumes[-1]
+    return RunResumed(
+        time=resume.start,
+        pipeline=record.pipeline,
+        run_id=record.run_id,
+        host=resume.driver.host,
+        pid=resume.driver.pid,
+        tasks=tuple(task.name for task in record.tasks),
+        parameters=resume.parameters,
+        again=tuple(RunAgain(task=again.task, reason=again.reason) for again in resume.again),
+        dropped=resume.dropped,
+    )

@@ -1,0 +1,153 @@
+"""What runs in a Ray worker: a relay between a job's host process and the driver.
+
+The worker itself imports nothing of the job's: calls and messages stay pickled on the way, since their classes may be
+in modules that only the host finds.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.executors.base import Limits
+from pynb_dag_runner.executors.frames import Frame
+from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
+from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
+
+RESCUE_BOUND_S = 120.0
+"""What a job's rescue may take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a relay needs; calls are pickled, for the host to unpickle."""
+
+    search_path: tuple[str, ...]
+    call: bytes
+    rescue: bytes | None
+    limits: Limits
+    project: "SharedProject | None"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedProject:
+    """The project's files, in Ray's store."""
+
+    archive: Any
+    roots: tuple[Path, ...]
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A relay's first message: where the job's process is."""
+
+    node: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFollows:
+    """A relay's message before a kept value, which the driver does not fetch."""
+
+
+_idle_host: Host | None = None
+"""In a Ray worker: its host, kept between tasks, since starting one and importing the job's modules takes a while."""
+
+_cluster: "_ClusterWorker | None" = None
+"""In a Ray worker of a cluster that we only joined: what a private Ray has from the driver."""
+
+
+class _ClusterWorker:
+    """Ends what hosts started when the worker is killed, and keeps the project's files meanwhile."""
+
+    def __init__(self, ray: Any, project: SharedProject | None) -> None:
+        self._directory = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
+        self._watchdog = Watchdog(self._directory)
+        self._places: dict[str, str] = {}
+        if project is not None and not _is_here(project):
+            self._places = unpack(ray.get(project.archive), project.roots, Path(self._directory, "project"))
+
+    def search_path(self, entries: Iterable[str]) -> list[str]:
+        """Entries of the driver's ``sys.path``, as far as they mean something here."""
+        return [found for entry in entries if Path(found := str(here(Path(entry), self._environment))).exists()]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {ROOTS_VARIABLE: json.dumps(self._places)}
+
+    def host(self) -> Host:
+        """A new host, which starts in the project."""
+        return Host(directory=next(iter(self._places.values()), None), environment=self._environment)
+
+
+def _is_here(project: SharedProject) -> bool:
+    """Whether this machine shares the driver's disk."""
+    with contextlib.suppress(OSError):
+        return project.roots[0].stat().st_ino == project.inode
+    return False
+
+
+def relay(request: Request, inputs: list[Any]) -> Iterator[object]:
+    """In the worker: have the call made by a host process, and pass on what it says.
+
+    Call and messages stay pickled here: their classes may be in modules that only the host finds.
+    """
+    global _idle_host, _cluster
+    import ray
+
+    if not is_watched() and _cluster is None:
+        _cluster = _ClusterWorker(ray, request.project)
+    new_host = Host if _cluster is None else _cluster.host
+    search_path = list(request.search_path) if _cluster is None else _cluster.search_path(request.search_path)
+    values = [ray.get(reference) for reference in inputs]
+    host, _idle_host = _idle_host, None
+    if host is None or not host.alive:
+        host = new_host()
+    try:
+        yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
+        ended = yield from _relayed(host, search_path, request.call, values, request.limits)
+        if not host.alive:
+            host.close()  # and with it all that the job left behind, before its end is told
+            host = new_host()
+            if request.rescue is not None:
+                yield from _relayed(host, search_path, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
+        if ended.death is not None:
+            yield ended
+        if host.alive:
+            _idle_host = host
+    finally:
+        if _idle_host is not host:
+            host.kill()
+            host.close()
+
+
+def _relayed(
+    host: Host, search_path: list[str], call: bytes, values: list[bytes], limits: Limits
+) -> Generator[object, None, Ended]:
+    host.begin(search_path, call, values, limits)
+    while True:
+        match host.step(host.next_look_s()):
+            case (Frame.STARTED, _) | None:
+                continue
+            case (Frame.KEPT, content):
+                yield ValueFollows()
+                yield content
+            case (_, content):
+                yield content
+            case Ended() as ended:
+                return ended
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a host process of this machine, if it is still one."""
+    with contextlib.suppress(OSError):
+        if b"pynb_dag_runner.executors.host" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, number)

@@ -1,0 +1,107 @@
+"""What ``run.json`` keeps of a pipeline: its tasks as planned, and what is needed to go on with the run later."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
+from pynb_dag_runner.fingerprints import fingerprint
+from pynb_dag_runner.json_values import decode, encode, json_problem
+from pynb_dag_runner.parameters import Text
+from pynb_dag_runner.redaction import Redactor
+from pynb_dag_runner.run_folder.records import GivenRecord, OptionsRecord, PlannedTask
+from pynb_dag_runner.secret import FROM_ENVIRONMENT, is_secret, redactor_of
+
+
+def redactor_for(dag: Dag) -> Redactor:
+    """Hides all secrets of a run of ``dag``."""
+    return redactor_of(dag.parameters, *(task.parameters for task in dag.tasks))
+
+
+def planned_tasks(dag: Dag, base_dir: Path) -> tuple[PlannedTask, ...]:
+    """The tasks in plan order; notebooks' paths relative to ``base_dir`` where they lie below it."""
+    return tuple(
+        PlannedTask(
+            name=task.name,
+            kind="notebook" if isinstance(task.source, NotebookSource) else "function",
+            source=_shown_source(task, base_dir),
+            upstream=dag.upstream[task.name],
+            options=_options_record(task.options),
+            fingerprint=fingerprint(task),
+        )
+        for task in dag.tasks
+    )
+
+
+def _shown_source(task: Task, base_dir: Path) -> str:
+    if not isinstance(task.source, NotebookSource):
+        return task.source.qualified_name
+    path = task.source.path
+    return (path.relative_to(base_dir) if path.is_relative_to(base_dir) else path).as_posix()
+
+
+def _options_record(options: Options) -> OptionsRecord:
+    return OptionsRecord(
+        retries=options.retries,
+        retry_delay_s=options.retry_delay_s,
+        retry_backoff=options.retry_backoff,
+        retry_max_delay_s=options.retry_max_delay_s,
+        retry_jitter=options.retry_jitter,
+        timeout_s=options.timeout_s,
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        memory_bytes=options.memory,
+        resources=dict(options.resources),
+    )
+
+
+def given_records(given: Mapping[str, Any], converted: Mapping[str, Any], redactor: Redactor) -> dict[str, GivenRecord]:
+    """Parameters that were given, so that :func:`given_again` can give them again.
+
+    Args:
+        given: as given.
+        converted: the same as the pipeline got them: with absolute paths, so that the directory does not matter.
+        redactor: knows the secrets; what holds one is not written down.
+    """
+    records = {}
+    for name, value in given.items():
+        final = converted.get(name, value)
+        record = _secret_record(value) if is_secret(final) else _given_record(value, final)
+        records[name] = record if redactor.value(record.value) == record.value else GivenRecord(form="none")
+    return records
+
+
+def _secret_record(given: Any) -> GivenRecord:
+    """What can be kept of a secret: where it was taken from."""
+    text = given.text if isinstance(given, Text) else given
+    if isinstance(text, str) and text.startswith(FROM_ENVIRONMENT):
+        return GivenRecord(form="text", value=text)
+    return GivenRecord(form="none")
+
+
+def _given_record(given: Any, converted: Any) -> GivenRecord:
+    if json_problem(converted) is None:
+        return GivenRecord(form="json", value=encode(converted))
+    if type(converted) is type(Path()):
+        return GivenRecord(form="path", value=str(converted))
+    if isinstance(given, Text):
+        return GivenRecord(form="text", value=given.text)
+    return GivenRecord(form="none")
+
+
+def given_again(records: Mapping[str, GivenRecord], directory: Path | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters that were given, and the names of those whose values were not, or could not be, written down.
+
+    Args:
+        directory: the current directory of then, for relative paths in texts.
+    """
+    values: dict[str, Any] = {}
+    for name, record in records.items():
+        match record.form:
+            case "json":
+                values[name] = decode(record.value)
+            case "path":
+                values[name] = Path(str(record.value))
+            case "text":
+                values[name] = Text(str(record.value), directory)
+    return values, tuple(name for name, record in records.items() if record.form == "none")

@@ -1,0 +1,28 @@
+"""Times and whole numbers as files hold them: what a stranger's file may say is bounded where it is read.
+
+Without bounds a year 1 east of Greenwich or a number of 4,000 digits passes as a valid value, and breaks whoever
+computes with it later: a report, a chart, a database.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic_core import PydanticCustomError
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:  # 0001-01-01T00:00:00+01:00 is in no year that Python has
+        raise PydanticCustomError("time_out_of_range", "a time between the years 1 and 9999 in UTC") from None
+
+
+StoredTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its zone; read, it is in UTC."""
+
+StoredInteger = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""A whole number of 64 bits, as every database and file format holds it."""
+
+AttemptNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""Attempts are counted from 1."""

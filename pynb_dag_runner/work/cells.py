@@ -1,0 +1,140 @@
+"""The execution of single cells: nbclient's, on a kernel of ours, with bounded outputs."""
+
+from queue import Empty
+from typing import Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionComplete
+
+from pynb_dag_runner.redaction import NO_SECRETS, RedactedStream, Redactor
+from pynb_dag_runner.work.bounds import CELL_TEXT_CHARACTERS, WIDGET_BYTES
+from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.logs import Log
+from pynb_dag_runner.work.outputs import DISPLAYED, Outputs, bounded_error, size_of
+
+_NO_LIMIT_S = 10 * 365 * 24 * 3600
+"""nbclient takes a whole number of seconds only."""
+_SILENCE_S = 10.0
+"""A kernel that has replied, but not said that the cell is over, and is silent for so long: that message was lost."""
+
+
+class CellClient(NotebookClient):
+    """Executes cells; what they print also goes to a log.
+
+    Attributes:
+        left: a cell called IPython's ``exit()``, which asks for the end without raising anything.
+    """
+
+    def __init__(
+        self, notebook: Any, kernel: Kernel, log: Log, outputs: Outputs, redactor: Redactor = NO_SECRETS
+    ) -> None:
+        # No limit for messages to arrive: the notebook's own timeout is the limit (papermill issue 426).
+        super().__init__(notebook, km=kernel.manager, iopub_timeout=_NO_LIMIT_S, on_cell_executed=self._look_for_exit)
+        self.left = False
+        self.kc = kernel.client
+        self._task_log = log
+        self._bounded = outputs
+        self._redactor = redactor
+        self._streams: dict[str, RedactedStream] = {}
+        self._for_widgets = CELL_TEXT_CHARACTERS
+        self.reset_execution_trackers()
+
+    async def learn_language(self) -> None:
+        """Ask the kernel for its language, which viewers need for highlighting."""
+        assert self.kc is not None
+        reply = await self.async_wait_for_reply(self.kc.kernel_info())
+        if reply is not None and "language_info" in reply["content"]:
+            self.nb.metadata["language_info"] = reply["content"]["language_info"]
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        """See nbclient; streams are logged as they come, outputs are kept within bounds."""
+        kind, content = msg["msg_type"], msg["content"]
+        if self._redactor and kind in ("stream", "error", *DISPLAYED):
+            content = self._redacted(kind, content)
+            msg["content"] = content
+            if kind == "stream" and not content["text"]:
+                return None
+        if kind == "stream":
+            self._task_log.write(content["text"].encode("utf-8", "replace"))
+        elif kind == "error":
+            msg["content"] = bounded_error(content)
+        if kind in ("stream", "error", *DISPLAYED):
+            if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
+                return self._to_widget(msg, cell, cell_index)
+            if self.clear_before_next_output and kind != "update_display_data":
+                self.clear_output(cell.outputs, {**msg, "content": {"wait": False}}, cell_index)
+                self.clear_before_next_output = False
+        if kind == "stream":
+            self._bounded.stream(cell.outputs, content["name"], content["text"])
+            return None
+        if kind in DISPLAYED and not self._bounded.displayed(cell.outputs, kind, content):
+            return None
+        return super().process_message(msg, cell, cell_index)
+
+    def clear_output(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        """See nbclient."""
+        super().clear_output(outs, msg, cell_index)
+        if not outs:
+            self._bounded.cleared()
+
+    async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **options: Any) -> Any:
+        """See nbclient."""
+        self._bounded.begin_cell()
+        try:
+            return await super().async_execute_cell(cell, cell_index, *args, **options)
+        finally:
+            self._end_streams(cell)
+
+    def _redacted(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """The content of a message without secrets.
+
+        Each printed stream by itself: what the kernel's processes write to the log meanwhile may fall between pieces.
+        """
+        if kind != "stream":
+            return dict(self._redactor.value(content))
+        stream = self._streams.setdefault(content["name"], self._redactor.stream())
+        return {**content, "text": stream.feed(content["text"].encode("utf-8", "replace")).decode()}
+
+    def _end_streams(self, cell: Any) -> None:
+        """The cell prints no more: what might have been the beginning of a secret is none."""
+        for name, stream in self._streams.items():
+            if rest := stream.end():
+                self._task_log.write(rest)
+                self._bounded.stream(cell.outputs, name, rest.decode())
+        self._streams.clear()
+
+    def set_widgets_metadata(self) -> None:
+        """See nbclient."""
+        super().set_widgets_metadata()
+        size = size_of(self.nb.metadata.get("widgets", {}))
+        if size > WIDGET_BYTES:
+            del self.nb.metadata["widgets"]
+            self._task_log.remark(
+                f"the state of the notebook's widgets is left out: {size:,} bytes, the limit is {WIDGET_BYTES:,}"
+            )
+
+    def _look_for_exit(self, execute_reply: Any, **_: Any) -> None:
+        payloads = (execute_reply or {}).get("content", {}).get("payload", [])
+        self.left = self.left or any(payload.get("source") == "ask_exit" for payload in payloads)
+
+    def _to_widget(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        """An Output widget gets all that it has sent back with each message, so it may not have much."""
+        self._for_widgets -= size_of(msg["content"])
+        return super().process_message(msg, cell, cell_index) if self._for_widgets > 0 else None
+
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
+        """nbclient's, except that it does not wait for ever for a message that was dropped."""
+        assert self.kc is not None
+        while True:
+            try:
+                msg = await self.kc.iopub_channel.get_msg(timeout=_SILENCE_S)
+            except Empty:
+                if "shell.execute_reply" in cell["metadata"].get("execution", {}):
+                    self._task_log.remark("the kernel dropped messages: some of this cell's output may be missing")
+                    return
+                continue
+            if msg["parent_header"].get("msg_id") == parent_msg_id:
+                try:
+                    self.process_message(msg, cell, cell_index)
+                except CellExecutionComplete:
+                    return

@@ -1,0 +1,69 @@
+"""Many notebooks in one run, and many at once: no port race, no failed start, nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from pynb_dag_runner import Pipeline, RunResult, RunStatus
+from pynb_dag_runner.executors import ExecutorName
+
+NOTEBOOK = """# %% tags=["parameters"]
+number = 0
+# %%
+from pynb_dag_runner import tracking
+tracking.set_output("double", 2 * number)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home directory: whatever Jupyter, IPython, Ray or we leave in it is seen."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for variable in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
+    return home
+
+
+def run_notebooks(folder: Path, count: int, *, executor: ExecutorName, num_cpus: int) -> RunResult:
+    """Run one notebook as ``count`` tasks that do not need each other."""
+    folder.mkdir()
+    (folder / "double.py").write_text(NOTEBOOK)
+    pipeline = Pipeline("many", base_dir=folder)
+    for number in range(count):
+        pipeline.notebook("double.py", name=f"double-{number}", parameters={"number": number})
+    return pipeline.run(executor=executor, num_cpus=num_cpus, progress=False, output_dir=folder / "runs")
+
+
+def assert_all_doubled(result: RunResult) -> None:
+    assert result.status is RunStatus.SUCCEEDED
+    outputs = [task.outputs["double"] for task in result.tasks.values()]
+    assert outputs == [2 * number for number in range(len(outputs))]
+
+
+def left_behind(home: Path) -> list[str]:
+    """Files below the home directory that are not of an IPython profile: connection files, sockets, databases."""
+    return sorted(
+        path.relative_to(home).as_posix()
+        for path in home.rglob("*")
+        if path.is_file() and ("runtime" in path.parts or path.suffix in (".json", ".sqlite") or path.is_socket())
+    )
+
+
+def engine_directories() -> set[Path]:
+    return set(Path("/tmp").glob("pdr-*"))
+
+
+def test_two_hundred_notebooks_on_two_processors(home: Path, tmp_path: Path) -> None:
+    before = engine_directories()
+    assert_all_doubled(run_notebooks(tmp_path / "project", 200, executor="ray", num_cpus=2))
+    assert left_behind(home) == []
+    assert engine_directories() <= before
+
+
+@pytest.mark.parametrize("repeat", range(20))
+def test_sixteen_kernels_start_at_once(home: Path, tmp_path: Path, repeat: int) -> None:
+    assert_all_doubled(run_notebooks(tmp_path / "project", 16, executor="process", num_cpus=16))
+    assert left_behind(home) == []
