@@ -12,7 +12,6 @@ from typing import Any
 import cloudpickle
 
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, replace_references
-from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.parameters import notebook_problems
 from pynb_dag_runner.run_folder import paths
@@ -43,24 +42,19 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
     return found
 
 
-def check_capacity(pipeline: str, needs: Mapping[str, Resources], nodes: Sequence[Resources]) -> None:
-    """Refuse what the executor can never give.
+def capacity_problems(needs: Mapping[str, Resources], nodes: Sequence[Resources]) -> list[str]:
+    """What the executor can't give, a sentence for each such task with the amounts.
 
     Args:
         needs: for each task what it asks for.
         nodes: what each node has; a task runs on one of them.
-
-    Raises:
-        PipelineError: naming each such task and amount.
     """
     largest_first = sorted(nodes, key=lambda node: node.num_cpus, reverse=True)
-    problems = [
+    return [
         f"task {name!r} asks for more than any node has: {', '.join(lacking)}"
         for name, needed in needs.items()
         if (lacking := min((node.lacking(needed) for node in largest_first), key=len, default=["there is no node"]))
     ]
-    if problems:
-        raise PipelineError(pipeline, problems)
 
 
 def _folder_problems(name: str) -> list[str]:

@@ -25,6 +25,7 @@ class RunOptions(TypedDict, total=False):
     timeout_s: float | None
     num_cpus: int | None
     ray_address: str | None
+    wait_for_nodes: bool
     executor: ExecutorName
     progress: bool
     listeners: Sequence[Listener]
@@ -218,6 +219,7 @@ class Pipeline:
         timeout_s: float | None = None,
         num_cpus: int | None = None,
         ray_address: str | None = None,
+        wait_for_nodes: bool = False,
         executor: ExecutorName = "ray",
         progress: bool = True,
         listeners: Sequence[Listener] = (),
@@ -230,6 +232,7 @@ class Pipeline:
             timeout_s: seconds the run may take; then what runs is ended, and nothing more starts.
             num_cpus: processors to share out on this machine; default: all that this process may use.
             ray_address: a running cluster to use instead of starting Ray here.
+            wait_for_nodes: the cluster adds nodes: wait for what no node has yet, instead of refusing it.
             executor: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process,
                 one task at a time, for debuggers.
             progress: show on standard error how the run goes.
@@ -240,7 +243,7 @@ class Pipeline:
             ExecutorError: the engine can't start.
         """
         dag = self.build()
-        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s)
+        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes)
         console = _console(dag, executor, progress)
         with console:
             result = run_dag(
@@ -264,6 +267,7 @@ class Pipeline:
         timeout_s: float | None = None,
         num_cpus: int | None = None,
         ray_address: str | None = None,
+        wait_for_nodes: bool = False,
         executor: ExecutorName = "ray",
         progress: bool = True,
         listeners: Sequence[Listener] = (),
@@ -290,7 +294,7 @@ class Pipeline:
                 result = resume_dag(
                     preparation,
                     executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
-                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s),
+                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes),
                     base_dir=self.base_dir,
                     target=self._target or run.record.target,
                     listeners=[console, *listeners],
@@ -301,7 +305,12 @@ class Pipeline:
 
 
 def settings_of(
-    executor: ExecutorName, num_cpus: int | None, ray_address: str | None, fail_fast: bool, timeout_s: float | None
+    executor: ExecutorName,
+    num_cpus: int | None,
+    ray_address: str | None,
+    fail_fast: bool,
+    timeout_s: float | None,
+    wait_for_nodes: bool = False,
 ) -> SettingsRecord:
     """How to run, checked.
 
@@ -311,7 +320,12 @@ def settings_of(
     if timeout_s is not None and not 0 < timeout_s < float("inf"):
         raise UsageError(f"timeout_s, the run's time limit: got {timeout_s!r}, expected a number of seconds above 0")
     return SettingsRecord(
-        executor=executor, num_cpus=num_cpus, ray_address=ray_address, fail_fast=fail_fast, timeout_s=timeout_s
+        executor=executor,
+        num_cpus=num_cpus,
+        ray_address=ray_address,
+        fail_fast=fail_fast,
+        timeout_s=timeout_s,
+        wait_for_nodes=wait_for_nodes,
     )
 
 

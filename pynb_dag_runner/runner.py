@@ -13,6 +13,7 @@ from pynb_dag_runner import checks, events, provenance, reports
 from pynb_dag_runner.attempts import resources_of
 from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.earlier import Earlier
+from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.executors.inline import InlineExecutor
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
@@ -162,8 +163,11 @@ def _start_engine(
     mark_before = os.environ.get(ENGINE_VARIABLE)
     engine = executor()
     stack.callback(engine.close)
-    checks.check_capacity(dag.name, {task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
-    notes = engine.share(partial(project_of, dag, base_dir))
+    lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
+    if lacking and not settings.wait_for_nodes:
+        raise PipelineError(dag.name, lacking)
+    waits = [f"{problem}; it waits until the cluster has such a node" for problem in lacking]
+    notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
     return _Engine(engine, notes), provenance.driver_record(settings.executor, mark if mark != mark_before else None)
 

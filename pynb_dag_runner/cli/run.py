@@ -49,6 +49,7 @@ def no_nan(context: click.Context, option: click.Parameter, value: float | None)
     help="process: on this machine without Ray; inline: in this process, one task at a time, for debuggers.",
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Run on this Ray cluster instead of a Ray of our own.")
+@click.option("--wait-for-nodes", is_flag=True, help="The cluster adds nodes: wait for what no node has yet.")
 @click.option(
     "--num-cpus",
     type=click.IntRange(min=1),
@@ -76,6 +77,7 @@ def run(
     output_dir: Path,
     executor: Literal["ray", "process", "inline"],
     ray_address: str | None,
+    wait_for_nodes: bool,
     num_cpus: int | None,
     fail_fast: bool,
     timeout_s: float | None,
@@ -95,7 +97,9 @@ def run(
     from pynb_dag_runner.loading import load, target_record
     from pynb_dag_runner.run_folder.records import SettingsRecord
 
-    engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address}
+    if wait_for_nodes and ray_address is None:
+        raise click.UsageError("--wait-for-nodes is for a cluster; there is no --ray-address")
+    engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
     limits = {"fail_fast": fail_fast, "timeout_s": timeout_s}
     settings = SettingsRecord.model_validate({**engine, **limits, "tasks": tasks, "upstream": upstream})
 

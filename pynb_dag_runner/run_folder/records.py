@@ -112,6 +112,7 @@ class SettingsRecord(Record):
     ray_address: str | None = None
     fail_fast: bool = False
     timeout_s: float | None = None
+    wait_for_nodes: bool = Field(default=False, description="the cluster adds nodes: wait for what no node has yet")
     tasks: tuple[str, ...] = Field(default=(), description="the tasks that were asked for; empty: all")
     upstream: bool = Field(default=False, description="and what these need")
 

@@ -1,5 +1,6 @@
 """Output without end: what is kept is bounded in memory and on disk, says what is missing, and changes no outcome."""
 
+import asyncio
 import ctypes
 import os
 import random
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty
 from textwrap import dedent
 from typing import Any
 
@@ -21,6 +23,8 @@ from hypothesis import strategies as st
 from pynb_dag_runner import Outcome, Pipeline, TaskRun
 from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.work import bounds, processes
+from pynb_dag_runner.work.kernels import specs
+from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.printed import PrintedText, as_shown
 
@@ -200,6 +204,32 @@ def test_a_kernel_that_loses_the_end_of_a_cell_is_not_waited_for(tmp_path: Path)
         "the kernel dropped messages: some of this cell's output may be missing\n"
         in (folder / "output.log").read_text()
     )
+
+
+def test_a_kernel_waits_for_a_reader_that_is_late(tmp_path: Path) -> None:
+    async def read_late() -> list[str]:
+        mark = f"SOME_MARK={tmp_path}"
+        log = Log(tmp_path / "log")
+        environment = {**os.environ, "SOME_MARK": str(tmp_path)}
+        kernel = Kernel(specs.OWN, cwd=tmp_path, environment=environment, log=log, marker=mark)
+        try:
+            await kernel.start()
+            request = kernel.client.execute("for number in range(5000): display(number)")
+            with pytest.raises(Empty):  # it did not come to the end of the cell
+                await kernel.client.shell_channel.get_msg(timeout=3)
+            shown: list[str] = []
+            while True:
+                message = await kernel.client.iopub_channel.get_msg(timeout=30)
+                if message["parent_header"].get("msg_id") == request:
+                    if message["content"].get("execution_state") == "idle":
+                        return shown
+                    shown += [message["content"]["data"]["text/plain"]] if message["msg_type"] == "display_data" else []
+        finally:
+            await kernel.close()
+            log.close()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(read_late()) == [str(number) for number in range(5000)]
 
 
 def flood() -> None:
