@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, check, format, ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test check format ui ui-dev clean
+.PHONY: venv demo test test-faults check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -38,6 +38,10 @@ demo:
 test: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(VENV)/dev.stamp
+	@.ci/need-chromium
+	$(BIN)/python -m pytest tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -91,14 +91,11 @@ def run(
 
     On stdout stands one line: the path of the run folder.
     """
-    if upstream and not tasks:
-        raise click.UsageError("--upstream says what else to run beside --task; there is no --task")
+    _check(upstream and not tasks, wait_for_nodes and ray_address is None)
     check_engine(executor, ray_address, num_cpus)
     from pynb_dag_runner.loading import load, target_record
     from pynb_dag_runner.run_folder.records import SettingsRecord
 
-    if wait_for_nodes and ray_address is None:
-        raise click.UsageError("--wait-for-nodes is for a cluster; there is no --ray-address")
     engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
     limits = {"fail_fast": fail_fast, "timeout_s": timeout_s}
     settings = SettingsRecord.model_validate({**engine, **limits, "tasks": tasks, "upstream": upstream})
@@ -127,6 +124,14 @@ def run(
         console.summarise(result.status, result.folder, list(result.tasks.values()))
         out.write(json_text(result_document(result, console.duration_s)) if as_json else f"{result.folder}\n")
     return EXIT_CODES[result.status]
+
+
+def _check(upstream_of_nothing: bool, wait_for_no_cluster: bool) -> None:
+    """Options that make no sense alone are refused: the user expected something that would not happen."""
+    if upstream_of_nothing:
+        raise click.UsageError("--upstream says what else to run beside --task; there is no --task")
+    if wait_for_no_cluster:
+        raise click.UsageError("--wait-for-nodes is for a cluster; there is no --ray-address")
 
 
 def _plan(dag: "Dag", as_json: bool) -> str:

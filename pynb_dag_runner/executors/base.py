@@ -46,7 +46,7 @@ class Limits:
     An executor that runs jobs in the driver's own process can't keep them.
 
     Attributes:
-        time_s: seconds from its start.
+        time_s: seconds from its first message.
         memory_bytes: resident memory by which the job's process and all its descendants may grow.
     """
 

@@ -63,6 +63,7 @@ class Host:
         # Children of the job may hold the connection's other end open for longer than the host lives.
         self._pidfd = os.pidfd_open(self.pid)
         self._watch = _Watch(self.pid, Limits())
+        self._has_spoken = False
 
     @property
     def alive(self) -> bool:
@@ -87,6 +88,7 @@ class Host:
             inputs: pickled arguments.
         """
         self._watch = _Watch(self.pid, limits)
+        self._has_spoken = False
         with contextlib.suppress(ConnectionError):  # it died; the next step says so
             self._connection.send_bytes(cloudpickle.dumps((search_path, payload, inputs)))
 
@@ -107,7 +109,9 @@ class Host:
         return None
 
     def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended:
-        if frame is Frame.STARTED:
+        # With its first message a job says that its own work begins: until then it may have imported for seconds.
+        if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
+            self._has_spoken = frame is Frame.MESSAGE
             self._watch.begin()
         if frame is Frame.ENDED:
             return Ended()
@@ -176,9 +180,11 @@ class _Watch:
             return "time"
         if self._look_at is not None and now >= self._look_at:
             self._look_at = now + _MEMORY_PERIOD_S
-            self._memory = tree_memory_bytes(self._pid) - self._memory_before
-            if self._limits.memory_bytes is not None and self._memory > self._limits.memory_bytes:
-                return "memory"
+            if self._limits.memory_bytes is not None:
+                enough = self._limits.memory_bytes + self._memory_before
+                self._memory = tree_memory_bytes(self._pid, enough=enough) - self._memory_before
+                if self._memory > self._limits.memory_bytes:
+                    return "memory"
         return None
 
     def memory_words(self) -> str:

@@ -24,9 +24,9 @@ WRONG = HEAD + (
     "    p.function(work)\n"
     "    p.notebook('missing.py')\n"
     "    p.notebook('broken.ipynb')\n"
-    "    p.notebook('good.py', name='scalar', parameters={'value': numpy.float64(1.5)})\n"
-    "    p.notebook('good.py', name='path', parameters={'value': {'dir': Path('x')}})\n"
-    "    p.notebook('good.py', name='nan', parameters={'value': {float('nan'): 1}})\n"
+    "    p.notebook('good.py', name='array', parameters={'value': numpy.ones(2)})\n"
+    "    p.notebook('good.py', name='object', parameters={'value': {'dir': object()}})\n"
+    "    p.notebook('good.py', name='key', parameters={'value': {range(2): 1}})\n"
     "    p.function(work, name='extra', parameters={'colour': 1})\n"
     "    p.function(work, name='a', after=['b'])\n"
     "    p.function(work, name='b', after=['a'])\n"
@@ -101,9 +101,9 @@ def test_everything_wrong_with_a_pipeline_is_said_at_once(project: Path) -> None
         ["'work'", "name"],  # two tasks of one name
         ["missing.py"],  # no such notebook
         ["broken.ipynb"],  # no notebook in the file
-        ["'scalar'", "numpy.float64"],  # would arrive as something else
-        ["'path'", "'dir'"],  # a path inside a dict
-        ["'nan'", "key nan"],  # a key that JSON would turn into a string
+        ["'array'", "numpy.ndarray", "an artifact"],  # too much for a cell of source code
+        ["'object'", "'dir'"],  # a value that can't be written down, inside a dict
+        ["'key'", "range(0, 2)"],  # as a key
         ["'extra'", "'colour'"],  # no such argument of the function
         ["cycle", "a -> b -> a"],  # the tasks on it
     ):
