@@ -9,6 +9,8 @@ from pathlib import Path
 from tests.cluster.network import Network
 
 PORT = 6379
+LATER: Mapping[str, float] = {"later": 1}
+"""Stands for the resources of a machine on which Ray is started later."""
 _PROGRAM = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -23,9 +25,15 @@ class RayCluster:
         self.network = Network("laptop", list(nodes))
         head = next(iter(nodes))
         self.address = f"{self.network.address(head)}:{PORT}"
+        self._head = head
         for name, resources in nodes.items():
-            role = ["--head", f"--port={PORT}", "--include-dashboard=false"]
-            self._start(name, role if name == head else [f"--address={self.address}"], resources)
+            if resources is not LATER:
+                self.start_node(name, resources)
+
+    def start_node(self, name: str, resources: Mapping[str, float]) -> None:
+        """Start Ray on a machine."""
+        role = ["--head", f"--port={PORT}", "--include-dashboard=false"]
+        self._start(name, role if name == self._head else [f"--address={self.address}"], resources)
 
     def _start(self, name: str, role: Sequence[str], resources: Mapping[str, float]) -> None:
         options = [

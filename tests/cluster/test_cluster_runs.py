@@ -16,7 +16,7 @@ import pytest
 from pynb_dag_runner import Outcome, Run, RunStatus, find_runs, read_run
 from pynb_dag_runner.run_folder.reader import read_attempt_details
 from tests.cluster.conftest import PROJECT
-from tests.cluster.ray_cluster import RayCluster, environment
+from tests.cluster.ray_cluster import LATER, RayCluster, environment
 
 BOUND_S = 60.0
 NODES = ("head", "worker")
@@ -39,12 +39,12 @@ def run_of(project: Path) -> Run:
     return read_run(folder)
 
 
-def started(cluster: RayCluster, project: Path, pipeline: str) -> "subprocess.Popen[str]":
-    command = ["pynb-dag-runner", "run", f"pipelines.py:{pipeline}", "--ray-address", cluster.address]
+def started(cluster: RayCluster, project: Path, pipeline: str, *options: str) -> "subprocess.Popen[str]":
+    command = ["pynb-dag-runner", "run", f"pipelines.py:{pipeline}", "--ray-address", cluster.address, *options]
     return cluster.network.start("laptop", command, environment(), project)
 
 
-def wait_for(condition: Callable[[], bool], words: str) -> None:
+def wait_for(condition: Callable[[], object], words: str) -> None:
     give_up = time.monotonic() + BOUND_S
     while not condition():
         assert time.monotonic() < give_up, words
@@ -215,4 +215,18 @@ def test_when_a_node_dies_its_tasks_crash_and_are_retried_elsewhere(
     crashed = [attempt for task in result.tasks for attempt in task.attempts if attempt.outcome is Outcome.CRASHED]
     assert [attempt.host for attempt in crashed] == [victim]
     assert {task.outputs["return"] for task in result.tasks} <= {"head", "worker", "spare"} - {victim}
+    cluster.close()
+
+
+def test_a_task_waits_visibly_for_a_node_that_the_cluster_adds(
+    make_cluster: Callable[[Mapping[str, Mapping[str, float]]], RayCluster], project: Path
+) -> None:
+    cluster = make_cluster({"head": {"left": 1}, "added": LATER})
+    driver = started(cluster, project, "travel", "--wait-for-nodes")
+    wait_for(lambda: find_runs(project / "runs"), "the run starts")
+    wait_for(lambda: run_of(project).warnings, "it says that it waits")
+    cluster.start_node("added", {"right": 1})
+    out, err = driver.communicate(timeout=4 * BOUND_S)
+    assert driver.returncode == 0, out + err
+    assert "resource 'right'=1 (there are 0); it waits until the cluster has such a node" in run_of(project).warnings[0]
     cluster.close()

@@ -1,0 +1,95 @@
+"""Known bugs and habits of Ray, all in one run of the real command: none of them reaches the user."""
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from pynb_dag_runner import Outcome, Run, find_runs, read_run
+from tests.end_to_end.cli_process import pynb
+
+PIPELINE = """
+    import os, signal
+    from pathlib import Path
+    from pynb_dag_runner import Pipeline, pipeline
+
+    HERE = Path(__file__).parent
+
+    class Awkward(Exception):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    def note(name):
+        with open(HERE / "ran.txt", "a") as file:
+            file.write(name + "\\n")
+
+    def raise_what_does_not_unpickle():
+        raise Awkward(1, 2)
+
+    def die():
+        note("die")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def kill_the_worker():
+        note("kill_the_worker")
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+
+    def look_around():
+        note("look_around")
+        return {"usage": os.environ["RAY_USAGE_STATS_ENABLED"], "threads": os.environ["OMP_NUM_THREADS"]}
+
+    @pipeline
+    def around(p: Pipeline):
+        for function in (raise_what_does_not_unpickle, die, kill_the_worker, look_around):
+            p.function(function)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Run, str, str]:
+    """The run, and what the command said on stdout and stderr."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "pipeline.py").write_text(dedent(PIPELINE))
+    temporary = project / ("long-" * 20)  # longer than the 107 bytes of a socket's path
+    temporary.mkdir()
+    surroundings = {"RAY_ADDRESS": "127.0.0.1:1", "TMPDIR": str(temporary), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    done = pynb("run", "pipeline.py", "--num-cpus", "2", cwd=project, env=surroundings)
+    assert done.returncode == 1, done.stderr
+    (folder,) = find_runs(project / "runs")
+    return read_run(folder), done.stdout, done.stderr
+
+
+def test_it_joins_no_cluster_that_happens_to_be_named(result: tuple[Run, str, str]) -> None:
+    assert result[0].by_name["look_around"].outputs["return"] == {"usage": "0", "threads": "1"}
+
+
+def test_an_exception_that_does_not_unpickle_is_told_as_it_is(result: tuple[Run, str, str]) -> None:
+    failure = result[0].by_name["raise_what_does_not_unpickle"].failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == ("Awkward", "1 and 2")
+
+
+def test_nothing_runs_a_second_time_unseen(result: tuple[Run, str, str]) -> None:
+    run = result[0]
+    ran = (run.folder.parents[2] / "ran.txt").read_text().split()
+    assert sorted(ran) == ["die", "kill_the_worker", "look_around"]
+    for name in ("die", "kill_the_worker"):
+        (attempt,) = run.by_name[name].attempts
+        assert attempt.outcome is Outcome.CRASHED
+
+
+def test_ray_says_nothing_on_the_terminal(result: tuple[Run, str, str]) -> None:
+    _, out, err = result
+    assert out == f"{result[0].folder}\n"
+    assert "ray" not in err.lower().replace("the ray worker that it ran under died", "")
+
+
+def test_nothing_is_left_in_the_home_directory(result: tuple[Run, str, str], home: Path) -> None:
+    assert json.dumps([str(path) for path in home.rglob("*")]) == "[]"
