@@ -131,6 +131,7 @@ def peak_memory(cluster: RayCluster) -> Iterator[dict[str, int]]:
         watcher.join()
 
 
+@pytest.mark.timeout(900)
 def test_an_artifact_of_one_gigabyte_comes_back_in_little_memory(cluster: RayCluster, project: Path) -> None:
     with peak_memory(cluster) as small:
         assert run(cluster, project, "large", "--output-dir", "small", "-p", "megabytes=1").returncode == 0
@@ -192,6 +193,7 @@ def test_what_no_node_has_is_refused_before_the_run(cluster: RayCluster, project
     assert find_runs(project / "runs") == []
 
 
+@pytest.mark.timeout(900)
 def test_when_a_node_dies_its_tasks_crash_and_are_retried_elsewhere(
     make_cluster: Callable[[Mapping[str, Mapping[str, float]]], RayCluster], project: Path
 ) -> None:

@@ -56,6 +56,7 @@ def engine_directories() -> set[Path]:
     return set(Path("/tmp").glob("pdr-*"))
 
 
+@pytest.mark.timeout(900)  # a minute on 2 idle processors; never a hang that passes for slowness
 def test_two_hundred_notebooks_on_two_processors(home: Path, tmp_path: Path) -> None:
     before = engine_directories()
     assert_all_doubled(run_notebooks(tmp_path / "project", 200, executor="ray", num_cpus=2))

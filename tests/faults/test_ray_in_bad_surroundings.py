@@ -93,3 +93,18 @@ def test_ray_says_nothing_on_the_terminal(result: tuple[Run, str, str]) -> None:
 
 def test_nothing_is_left_in_the_home_directory(result: tuple[Run, str, str], home: Path) -> None:
     assert json.dumps([str(path) for path in home.rglob("*")]) == "[]"
+
+
+def test_a_ray_that_can_not_start_is_told_with_what_else_there_is(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(dedent(PIPELINE))
+    (tmp_path / "broken/ray").mkdir(parents=True)
+    (tmp_path / "broken/ray/__init__.py").write_text(
+        "def is_initialized(): return False\n"
+        "def init(**options): raise RuntimeError('the raylet did not answer')\n"
+        "def shutdown(): pass\n"
+    )
+    done = pynb("run", "pipeline.py", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "broken")})
+    assert done.returncode == 2
+    assert "error: Ray can't start: RuntimeError: the raylet did not answer; try --executor process" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert find_runs(tmp_path / "runs") == []
