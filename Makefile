@@ -37,10 +37,12 @@ demo:
 
 test: $(VENV)/dev.stamp
 	@.ci/need-chromium
+	@.ci/need-namespaces
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-faults: $(VENV)/dev.stamp
 	@.ci/need-chromium
+	@.ci/need-namespaces
 	$(BIN)/python -m pytest tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
