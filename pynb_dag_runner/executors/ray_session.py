@@ -148,7 +148,7 @@ class _StartThread:
 def _has_node_of(address: str) -> bool:
     """Whether a node of the cluster at ``address`` runs on this machine.
 
-    Without one ``ray.init`` does not raise but aborts the whole process (seen with Ray 2.60).
+    Without one ``ray.init`` fails after a minute, or aborts the whole process (both seen with Ray 2.60).
     """
     import psutil  # only where a cluster is joined
 
