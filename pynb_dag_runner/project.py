@@ -80,7 +80,7 @@ def pack(base_dir: Path, directories: Iterable[Path], search_path: Iterable[str]
     roots = (*whole, *modules)
     content = io.BytesIO()
     sizes: dict[Path, int] = {}
-    left_out = []
+    total, left_out = 0, []
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for number, root in enumerate(roots):
             for path in _files(root, python_only=root in modules):
@@ -88,8 +88,8 @@ def pack(base_dir: Path, directories: Iterable[Path], search_path: Iterable[str]
                 if size > MAX_FILE_BYTES:
                     left_out.append((path, size))
                     continue
-                sizes[path] = size
-                if sum(sizes.values()) > MAX_TOTAL_BYTES:
+                sizes[path], total = size, total + size
+                if total > MAX_TOTAL_BYTES:
                     raise _too_large(base_dir, sizes)
                 archive.writestr(
                     zipfile.ZipInfo(f"{number}/{path.relative_to(root).as_posix()}", _TIME), path.read_bytes()

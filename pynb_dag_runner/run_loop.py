@@ -12,7 +12,16 @@ from pynb_dag_runner import events
 from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, resources_of
 from pynb_dag_runner.dag import Dag, NotebookSource, Task
 from pynb_dag_runner.earlier import Earlier, resumed_event, task_record
-from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, JobStarted
+from pynb_dag_runner.executors.base import (
+    Executor,
+    Job,
+    JobEnded,
+    JobEvent,
+    JobKept,
+    JobMessage,
+    JobStarted,
+    LimitsOver,
+)
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.kept_values import UnavailableValueError, read_kept_value
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
@@ -222,6 +231,9 @@ class RunLoop:
                         time=start, task=attempt.task.name, number=attempt.number, host=attempt.host, pid=attempt.pid
                     )
                 )
+            case JobMessage(message=LimitsOver()):
+                if not attempt.stopping:
+                    attempt.force_at = None
             case JobMessage(message=FilePart() as part):
                 folder = paths.attempt_folder(self._writer.folder, attempt.task.name, attempt.number)
                 self._writer.part(folder, part.path, part.data, last=part.last)

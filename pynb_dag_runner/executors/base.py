@@ -88,6 +88,11 @@ class Keep:
     pickled: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LimitsOver:
+    """Yielded by a job: its own work is over, and from here on its limits do not hold. A message like any other."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStarted:
     """The job's call runs now, in process ``pid`` of ``host``."""

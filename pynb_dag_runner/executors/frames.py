@@ -11,6 +11,8 @@ class Frame(Enum):
     """The job's call runs now; no content."""
     MESSAGE = b"M"
     """Something that the job yielded."""
+    UNLIMITED = b"U"
+    """The job's limits do not hold any more; no content."""
     KEPT = b"K"
     """A value to keep."""
     ENDED = b"E"
@@ -25,7 +27,10 @@ class Frame(Enum):
             connection.send_bytes(content)
 
 
+_WITHOUT_CONTENT = (Frame.STARTED, Frame.UNLIMITED, Frame.ENDED)
+
+
 def received(connection: Connection) -> tuple[Frame, bytes]:
     """The next frame, waiting for it; raises EOFError when the other end is closed."""
     frame = Frame(connection.recv_bytes())
-    return frame, b"" if frame in (Frame.STARTED, Frame.ENDED) else connection.recv_bytes()
+    return frame, b"" if frame in _WITHOUT_CONTENT else connection.recv_bytes()

@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from pynb_dag_runner.executors.base import JobCancelled, Keep
+from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver
 from pynb_dag_runner.executors.cancellation import Cancellation
 from pynb_dag_runner.executors.frames import Frame
 
@@ -56,6 +56,8 @@ def _serve(connection: Connection, search_path: list[str], payload: bytes, input
             message = cancellation.advance(messages)
             if isinstance(message, Keep):
                 Frame.KEPT.send(connection, message.pickled or cloudpickle.dumps(message.value))
+            elif isinstance(message, LimitsOver):
+                Frame.UNLIMITED.send(connection)
             else:
                 Frame.MESSAGE.send(connection, cloudpickle.dumps(message))
     except (StopIteration, JobCancelled):

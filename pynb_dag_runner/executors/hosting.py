@@ -95,7 +95,7 @@ class Host:
     def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
         """What happened next; None if nothing did within ``timeout_s``.
 
-        STARTED, MESSAGE and KEPT come as they are; the job's end as :class:`Ended`.
+        STARTED, MESSAGE, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
         """
         wait(self.waitables, min(timeout_s, self.next_look_s()))
         if self._connection.poll():
@@ -113,6 +113,8 @@ class Host:
         if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
             self._has_spoken = frame is Frame.MESSAGE
             self._watch.begin()
+        if frame is Frame.UNLIMITED:
+            self._watch = _Watch(self.pid, Limits())
         if frame is Frame.ENDED:
             return Ended()
         if frame is Frame.FAILED:

@@ -21,6 +21,7 @@ from pynb_dag_runner.executors.base import (
     JobKept,
     JobMessage,
     JobStarted,
+    LimitsOver,
     Resources,
 )
 from pynb_dag_runner.executors.frames import Frame
@@ -122,6 +123,8 @@ class ProcessExecutor:
                     return
                 case (Frame.STARTED, _):
                     self._events.append(JobStarted(key=job.key, host=socket.gethostname(), pid=host.pid))
+                case (Frame.UNLIMITED, _):
+                    self._events.append(JobMessage(key=job.key, message=LimitsOver()))
                 case (Frame.KEPT, content):
                     self._events.append(JobKept(key=job.key, handle=self._keep(content)))
                 case (_, content):

@@ -25,6 +25,7 @@ from pynb_dag_runner.executors.base import (
     JobKept,
     JobMessage,
     JobStarted,
+    LimitsOver,
     Resources,
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
@@ -173,6 +174,8 @@ class RayExecutor:
             case ValueFollows():
                 self._next_is_kept.add(job.key)
                 return None
+            case LimitsOver():
+                return JobMessage(key=job.key, message=item)
             case Ended():
                 return self._end(generator, item)
         return JobMessage(key=job.key, message=cloudpickle.loads(item))

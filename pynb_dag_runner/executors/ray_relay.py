@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.executors.base import Limits
+from pynb_dag_runner.executors.base import Limits, LimitsOver
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
@@ -137,6 +137,8 @@ def _relayed(
         match host.step(host.next_look_s()):
             case (Frame.STARTED, _) | None:
                 continue
+            case (Frame.UNLIMITED, _):
+                yield LimitsOver()
             case (Frame.KEPT, content):
                 yield ValueFollows()
                 yield content

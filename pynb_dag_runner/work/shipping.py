@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
+from pynb_dag_runner.executors.base import SCRATCH_VARIABLE, LimitsOver
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.work.messages import AttemptSpec, FilePart
@@ -44,9 +44,10 @@ class Destination:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def parts(self) -> Iterator[FilePart]:
-        """All files in parts, if the driver does not see them."""
+    def parts(self) -> Iterator[FilePart | LimitsOver]:
+        """All files in parts, if the driver does not see them. No task's time limit is meant for their way."""
         if self._scratch is not None:
+            yield LimitsOver()
             yield from _parts_of_all(self.folder)
 
 

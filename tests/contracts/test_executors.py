@@ -26,6 +26,7 @@ from pynb_dag_runner.executors.base import (
     JobStarted,
     Keep,
     Limits,
+    LimitsOver,
     Resources,
 )
 
@@ -118,6 +119,14 @@ def hold_the_lock() -> Generator[object]:
     """PyDLL does not release the interpreter's lock: no signal handler and no other thread runs meanwhile."""
     yield "holding"
     ctypes.PyDLL(None).sleep(600)
+
+
+def finish_late() -> Generator[object]:
+    """Its own work takes no time; what it does afterwards takes longer than its limit."""
+    yield "before"
+    yield LimitsOver()
+    time.sleep(1.0)
+    yield "after"
 
 
 def fill_memory() -> Generator[object]:
@@ -219,6 +228,13 @@ def test_a_job_past_its_time_is_ended_even_if_it_holds_the_interpreter_lock(host
     events = finish(hosted, Job(key="late", call=hold_the_lock, limits=Limits(time_s=0.5)))
     assert end_of(events).exceeded == "time"
     assert JobMessage(key="late", message="holding") in events
+
+
+def test_what_a_job_does_when_its_limits_are_over_may_take_longer(hosted: Executor) -> None:
+    events = finish(hosted, Job(key="late", call=finish_late, limits=Limits(time_s=0.5)))
+    assert JobMessage(key="late", message=LimitsOver()) in events
+    assert JobMessage(key="late", message="after") in events
+    assert end_of(events) == JobEnded(key="late")
 
 
 def test_a_job_past_its_memory_is_ended_with_its_descendants_counted(hosted: Executor) -> None:
