@@ -35,6 +35,16 @@ PIPELINE = """
             tracking.log_text("x" * 50_000_000, "large.txt")
         return one + 1
 
+    def fill_up(one: int):
+        if (HERE / "fill").exists():
+            with open(HERE / "runs/filler", "wb", buffering=0) as file:
+                try:
+                    while file.write(b"x" * 512):
+                        pass
+                except OSError:
+                    print("full", flush=True)
+        return one + 1
+
     def wait(one: int):
         print("waiting", flush=True)
         while (HERE / "wait").exists():
@@ -44,6 +54,10 @@ PIPELINE = """
     @pipeline
     def filling(p: Pipeline):
         p.function(fill, parameters={"one": p.function(first).output()})
+
+    @pipeline
+    def filling_up(p: Pipeline):
+        p.function(fill_up, name="fill", parameters={"one": p.function(first).output()})
 
     @pipeline
     def waiting(p: Pipeline):
@@ -83,17 +97,26 @@ def in_private_mounts(script: str, project: Path) -> "subprocess.CompletedProces
     )
 
 
-def test_a_full_disk_stops_the_run_in_words_and_it_goes_on_when_there_is_room(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("pipeline", "words"),
+    [
+        ("filling", "fill FAILED"),  # what a task writes does not fit
+        ("filling_up", "the run was stopped, since its folder"),  # not even the driver can write any more
+    ],
+)
+def test_a_full_disk_is_told_in_words_and_the_run_goes_on_when_there_is_room(
+    project: Path, pipeline: str, words: str
+) -> None:
     needs_mounts()
     (project / "fill").touch()
     done = in_private_mounts(
-        """
+        f"""
         mount -t tmpfs -o size=400k tmpfs runs
-        $RUN run pipeline.py:filling --executor process 2> full.err; echo $? > full.code
+        $RUN run pipeline.py:{pipeline} --executor process 2> full.err; echo $? > full.code
         cp -r runs full
         rm fill
         mount -o remount,size=100m runs
-        $RUN resume runs/filling/* 2> resumed.err; echo $? > resumed.code
+        $RUN resume runs/{pipeline}/* 2> resumed.err; echo $? > resumed.code
         cp -r runs resumed
         """,
         project,
@@ -102,6 +125,7 @@ def test_a_full_disk_stops_the_run_in_words_and_it_goes_on_when_there_is_room(pr
     said = (project / "full.err").read_text()
     assert (project / "full.code").read_text() == "1\n", said
     assert "No space left on device" in said
+    assert words in said
     assert "Traceback" not in said
     (full,) = find_runs(project / "full")
     assert read_run(full).by_name["first"].status.is_success
