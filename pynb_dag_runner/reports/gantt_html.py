@@ -34,7 +34,7 @@ class _DrawnBar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _DrawnRow:
-    """A row with its text, which stands after the last bar, before the first one, or on the last one."""
+    """A row with its text, which stands after the last bar, before the first one, on the last one, or nowhere."""
 
     row: Row
     name: str
@@ -63,7 +63,7 @@ def _drawn_row(gantt: Gantt, row: Row) -> _DrawnRow:
         row=row,
         name=cut(row.name, _NAME_COLUMNS),
         bars=tuple(_drawn_bar(gantt, bar) for bar in row.bars),
-        text=_text(row),
+        text=_text(row) if side != "nowhere" else "",  # the bar's title and the table say it
         text_at=_percent(at),
         text_side=side,
         span_left=_percent(gantt.share(row.bars[0].start_s)) if row.bars else "0%",
@@ -100,7 +100,10 @@ def _text_place(gantt: Gantt, row: Row) -> tuple[float, str]:
     first, last = gantt.share(row.bars[0].queued_s), gantt.share(row.bars[-1].end_s)
     if last <= 1 - _ROOM_FOR_TEXT:
         return last, "after"
-    return (first, "before") if first >= _ROOM_FOR_TEXT else (last, "on")
+    if first >= _ROOM_FOR_TEXT:
+        return first, "before"
+    wide = last - gantt.share(row.bars[-1].start_s) >= _ROOM_FOR_TEXT
+    return last, "on" if wide else "nowhere"
 
 
 def _edge(share: float) -> str:

@@ -102,3 +102,17 @@ def test_bars_are_drawn_where_they_belong() -> None:
     drawn = [(group.get("class"), bar.get("x"), bar.get("width")) for group in groups for bar in group.iter("rect")]
     assert drawn == [("s-TIMED_OUT", "10%", "20%"), ("s-SUCCEEDED", "50%", "50%")]
     assert "attempt 1: timed out, 2.0 s" in "".join(groups[0].itertext())
+
+
+@pytest.mark.parametrize(
+    ("last_start", "place"),
+    [(2.0, "on"), (9.5, None)],  # a last bar that has room for its text, and one that has not
+)
+def test_a_text_stands_where_there_is_room_or_nowhere(last_start: float, place: str | None) -> None:
+    attempts = [make_attempt("a", 1, 0, 1, Outcome.FAILED), make_attempt("a", 2, last_start, 10)]
+    text = render_html(make_run(make_task(attempts=attempts), end=10))
+    plot = re.findall(r'<svg class="g-plot".*?\n</svg>', text, re.DOTALL)[1]
+    places = [
+        found.get("class") for found in ElementTree.fromstring(plot).iter("text") if "attempt" in (found.text or "")
+    ]
+    assert places == ([] if place is None else [place])
