@@ -3,6 +3,7 @@
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -166,6 +167,7 @@ def test_a_closed_terminal_ends_the_run_in_order(project: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(project)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run below nohup, which is inherited
         os.execve(PROGRAM, [str(PROGRAM), "run", "pipeline.py:waiting", "--executor", "process"], environment())
     wait_for(lambda: list(project.glob("runs/*/*/tasks/wait/attempt-1/output.log")), "the second task runs")
     os.close(terminal)
