@@ -218,8 +218,8 @@ def leaves_a_child(api_key: str) -> None:
 ENDS: dict[str, tuple[Callable[[str], None], Outcome, dict[str, Any]]] = {
     "raises": (raises, Outcome.FAILED, {}),
     "crashes": (crashes, Outcome.CRASHED, {}),
-    "hangs": (hangs, Outcome.TIMED_OUT, {"timeout_s": 3}),
-    "stuck": (stuck, Outcome.TIMED_OUT, {"timeout_s": 3}),
+    "hangs": (hangs, Outcome.TIMED_OUT, {"timeout_s": 8}),
+    "stuck": (stuck, Outcome.TIMED_OUT, {"timeout_s": 8}),
     "reads_its_log": (reads_its_log, Outcome.SUCCEEDED, {}),
     "exits": (exits, Outcome.FAILED, {}),
     "leaves_a_child": (leaves_a_child, Outcome.SUCCEEDED, {}),
@@ -273,7 +273,7 @@ def test_notebooks_that_end_in_every_way(tmp_path: Path) -> None:
     for name, (source, _) in NOTEBOOK_ENDS.items():
         (tmp_path / f"{name}.py").write_text(f"# %%\nimport os, sys, time\n\n# %%\n{source}\n")
         p.notebook(
-            f"{name}.py", name=name, parameters={"api_key": Secret(SECRET)}, timeout_s=20 if name != "hangs" else 4
+            f"{name}.py", name=name, parameters={"api_key": Secret(SECRET)}, timeout_s=40 if name != "hangs" else 10
         )
     result = run(p, tmp_path, "process")
     ended = {name: task.attempts[0].outcome for name, task in result.tasks.items()}

@@ -334,7 +334,7 @@ CIRCLE.append(CIRCLE)
         ),
         (
             member_of_the_program(),
-            "parameter 'n' is a member of the Enum Kind of the program itself, which a notebook can't import; "
+            "parameter 'n' is a member of the Enum kind of the program itself, which a notebook can't import; "
             "define it in a module",
         ),
     ],
