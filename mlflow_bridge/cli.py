@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from mlflow_bridge.listener import Listener
     from mlflow_bridge.store import TrackingStore
     from mlflow_bridge.target import Target
-    from mlflow_bridge.uploading import Listener
     from mlflow_bridge.values import UploadResult
     from pynb_dag_runner.run_folder.archives import OpenedRun
 
@@ -126,6 +126,7 @@ def _preview(opened: "OpenedRun", store: "TrackingStore | None", experiment: str
     words = {
         UploadOutcome.UPLOADED: "would be uploaded",
         UploadOutcome.COMPLETED: "is there in part and would be completed",
+        UploadOutcome.UPDATED: "has been resumed since it was uploaded; what is new would be sent",
         UploadOutcome.UNCHANGED: "is there; nothing would be sent",
     }
     _say(f"{opened.shown}: {words[outcome]}")
@@ -186,7 +187,7 @@ class _Progress:
             click.echo("\r\033[K", err=True, nl=False)
 
     def listener(self) -> "Listener":
-        from mlflow_bridge.uploading import Listener
+        from mlflow_bridge.listener import Listener
 
         return Listener(task_done=self._task_done, waiting=self._waiting)
 

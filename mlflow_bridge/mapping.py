@@ -11,33 +11,18 @@ earlier attempt        nested run of the task's run; only where there were sever
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlflow_bridge.limits import (
-    MAX_KEY_CHARACTERS,
-    MAX_PARAM_CHARACTERS,
-    MAX_RUN_NAME_CHARACTERS,
-    MAX_TAG_CHARACTERS,
-    artifact_name,
-    cut,
-    legal_keys,
-)
-from mlflow_bridge.values import ArtifactFile, MappedRun, MetricPoint, MlflowStatus
+from mlflow_bridge.fitting import fitted
+from mlflow_bridge.keys import KEY, KIND, NOTE, REVISION, RUN_ID, STATUS, attempt_key, pipeline_key, task_key
+from mlflow_bridge.limits import MAX_KEY_CHARACTERS
+from mlflow_bridge.values import MappedRun, MetricPoint, MlflowStatus
 from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, Run, TaskRun
-from pynb_dag_runner.run_folder.paths import ARTIFACTS, LOG, NOTEBOOK, NOTEBOOK_HTML, REPORT, RUN, SUMMARY, encode_name
-
-KEY = "pynb_dag_runner.key"
-RUN_ID = "pynb_dag_runner.run_id"
-UPLOAD = "pynb_dag_runner.upload"
-COMPLETE = "complete"
-PARENT = "mlflow.parentRunId"
-NOTE = "mlflow.note.content"
-ORIGINAL_VALUES = "original-values.json"
-"""Artifact that holds what MLflow could not take as it was: names that were changed, values that were cut."""
+from pynb_dag_runner.run_folder.paths import ARTIFACTS, LOG, NOTEBOOK, NOTEBOOK_HTML, REPORT, RUN, SUMMARY
 
 RUN_STATUSES: Mapping[RunStatus, MlflowStatus] = {
     RunStatus.SUCCEEDED: MlflowStatus.FINISHED,
@@ -72,21 +57,6 @@ _GIT_TAGS = {
 }
 
 
-def pipeline_key(run: Run) -> str:
-    """The key of the parent run."""
-    return run.id
-
-
-def task_key(run: Run, task: TaskRun) -> str:
-    """The key of a task's run. The name is encoded, so that its slashes can't be taken for ours."""
-    return f"{run.id}/{encode_name(task.name)}"
-
-
-def attempt_key(run: Run, task: TaskRun, attempt: AttemptRun) -> str:
-    """The key of an earlier attempt's run."""
-    return f"{task_key(run, task)}/{attempt.number}"
-
-
 def status_word(run: Run, task: TaskRun) -> str:
     """The status of a task, for people; INTERRUPTED if the runner died while it ran."""
     if run.status is RunStatus.INTERRUPTED and task.attempts and not task.status.is_final:
@@ -106,16 +76,18 @@ def map_pipeline(run: Run) -> MappedRun:
     metrics += [(f"tasks/{status.value.lower()}", float(counts[status])) for status in _COUNTED]
     metrics += [(f"task_duration_s/{task.name}", task.duration_s) for task in run.tasks]
     tags = {
-        "pynb_dag_runner.kind": "pipeline",
-        "pynb_dag_runner.status": run.status.value,
+        KIND: "pipeline",
+        STATUS: run.status.value,
+        REVISION: str(len(run.record.resumes)),
         KEY: pipeline_key(run),
         **_shared_tags(run),
         "mlflow.source.name": run.pipeline,
         "mlflow.source.type": "LOCAL",
     }
     names = [(name, path) for name, path in ((REPORT, run.report), (SUMMARY, run.summary)) if path]
-    return _fitted(
+    return fitted(
         key=tags[KEY],
+        revision=len(run.record.resumes),
         name=run.id,
         start_ms=_ms(run.start),
         end_ms=end_ms,
@@ -136,20 +108,21 @@ def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:
     last = task.last_attempt
     start, end = _task_times(run, task)
     tags = {
-        "pynb_dag_runner.kind": "task",
+        KIND: "task",
         "pynb_dag_runner.task": task.name,
-        "pynb_dag_runner.status": status_word(run, task),
+        STATUS: status_word(run, task),
     }
     if last and last.outcome:
         tags["pynb_dag_runner.outcome"] = last.outcome.value
     if task.blocked_by:
         tags["pynb_dag_runner.blocked_by"] = task.blocked_by
-    tags |= {KEY: task_key(run, task), **_shared_tags(run), **_source_tags(task)}
+    tags |= {REVISION: str(len(task.attempts)), KEY: task_key(run, task), **_shared_tags(run), **_source_tags(task)}
     own: list[tuple[str, float | None]] = [("duration_s", task.duration_s), ("attempts", float(len(task.attempts)))]
     if len(task.attempts) > 1 and last:
         own.append(("last_attempt_duration_s", last.duration_s))
-    return _fitted(
+    return fitted(
         key=tags[KEY],
+        revision=len(task.attempts),
         name=task.name,
         start_ms=_ms(start),
         end_ms=_ms(end),
@@ -167,17 +140,19 @@ def map_attempt(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDe
     end = attempt.end or start
     outcome = attempt.outcome.value if attempt.outcome else RunStatus.INTERRUPTED.value
     tags = {
-        "pynb_dag_runner.kind": "attempt",
+        KIND: "attempt",
         "pynb_dag_runner.task": task.name,
         "pynb_dag_runner.attempt": str(attempt.number),
-        "pynb_dag_runner.status": outcome,
+        STATUS: outcome,
         "pynb_dag_runner.outcome": outcome,
+        REVISION: str(attempt.number),
         KEY: attempt_key(run, task, attempt),
         **_shared_tags(run),
         **_source_tags(task),
     }
-    return _fitted(
+    return fitted(
         key=tags[KEY],
+        revision=attempt.number,
         name=f"{task.name} (attempt {attempt.number})",
         start_ms=_ms(start),
         end_ms=_ms(end),
@@ -302,53 +277,6 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _fitted(
-    *,
-    key: str,
-    name: str,
-    start_ms: int,
-    end_ms: int,
-    status: MlflowStatus,
-    params: Mapping[str, str],
-    metrics: Iterable[MetricPoint],
-    tags: Mapping[str, str],
-    files: Sequence[tuple[Path, PurePosixPath]],
-) -> MappedRun:
-    """A run whose names and values MLflow takes; what had to be changed is kept in an artifact."""
-    points = list(metrics)
-    param_keys, tag_keys = legal_keys(params), legal_keys(tags)
-    metric_keys = legal_keys(point.key for point in points)
-    targets = {str(path): artifact_name(path) for _, path in files}
-    changed = {
-        "names of params": _renamed(param_keys),
-        "names of metrics": _renamed(metric_keys),
-        "names of tags": _renamed(tag_keys),
-        "names of artifacts": _renamed(targets),
-        "values of params": {param_keys[k]: v for k, v in params.items() if len(v) > MAX_PARAM_CHARACTERS},
-        "values of tags": {tag_keys[k]: v for k, v in tags.items() if len(v) > MAX_TAG_CHARACTERS},
-    }
-    kept = {kind: values for kind, values in changed.items() if values}
-    return MappedRun(
-        key=key,
-        name=cut(name, MAX_RUN_NAME_CHARACTERS),
-        start_ms=start_ms,
-        end_ms=max(start_ms, end_ms),
-        status=status,
-        params={param_keys[k]: cut(v, MAX_PARAM_CHARACTERS) for k, v in params.items()},
-        metrics=tuple(
-            MetricPoint(key=metric_keys[p.key], value=p.value, step=p.step, timestamp_ms=p.timestamp_ms) for p in points
-        ),
-        tags={tag_keys[k]: cut(v, MAX_TAG_CHARACTERS) for k, v in tags.items()},
-        files=tuple(ArtifactFile(source=source, target=targets[str(path)]) for source, path in files),
-        texts={ORIGINAL_VALUES: json.dumps(kept, indent=1, ensure_ascii=True) + "\n"} if kept else {},
-    )
-
-
-def _renamed(names: Mapping[str, str]) -> dict[str, str]:
-    """Original names by the new ones, of those that had to be changed."""
-    return {new: old for old, new in names.items() if new != old}
 
 
 def _ms(time: datetime) -> int:

@@ -28,7 +28,10 @@ class TrackingStore(Protocol):
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
         """Make an experiment; if another process was faster, the one that is there."""
 
-    def search(self, experiment_id: str, tag: str, value: str) -> Iterator[StoredRun]:
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Take an experiment out of MLflow's bin, and with it all of its runs."""
+
+    def search(self, experiment_id: str, tag: str, value: str, *, deleted_only: bool = False) -> Iterator[StoredRun]:
         """Runs of an experiment, active and deleted, with this value of a tag. Neither may hold a quote."""
 
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> StoredRun:
@@ -45,3 +48,6 @@ class TrackingStore(Protocol):
 
     def delete_run(self, run_id: str) -> None:
         """Put a run into MLflow's bin; no error if it is there already."""
+
+    def restore_run(self, run_id: str) -> None:
+        """Take a run out of MLflow's bin."""

@@ -48,6 +48,7 @@ class MappedRun:
         params, metrics, tags: with keys and values that MLflow takes.
         files: in the order in which they are sent.
         texts: artifacts made here: target and content.
+        revision: how often the run was resumed; of a task's run, how many attempts it has. Greater means later.
     """
 
     key: str
@@ -60,6 +61,7 @@ class MappedRun:
     tags: Mapping[str, str] = field(default_factory=dict)
     files: tuple[ArtifactFile, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +99,10 @@ class UploadOutcome(StrEnum):
     UPLOADED = "uploaded"
     COMPLETED = "completed"
     """An earlier upload had been cut off; the rest was sent."""
+    UPDATED = "updated"
+    """The run had been resumed since; what is new was sent."""
+    RESTORED = "restored"
+    """Someone had deleted it, or some of it, in MLflow; it was taken out of the bin."""
     UNCHANGED = "unchanged"
     """It was there, complete; nothing was sent."""
 

@@ -1,4 +1,7 @@
-from mlflow_bridge.converging import chosen, nothing_to_send, superseded
+from dataclasses import replace
+
+from mlflow_bridge.converging import chosen, deleted_by_user, superseded
+from mlflow_bridge.keys import SUPERSEDED, UPLOAD, UPLOADER
 from mlflow_bridge.values import StoredRun
 
 
@@ -46,8 +49,36 @@ def test_an_upload_goes_on_with_a_complete_run_before_an_incomplete_one() -> Non
     assert chosen([stored("a", deleted=True)]) is None
 
 
-def test_there_is_nothing_to_send_for_a_run_that_is_complete_or_was_deleted() -> None:
-    assert nothing_to_send([stored("a")])
-    assert nothing_to_send([stored("a", complete=False, deleted=True)])
-    assert not nothing_to_send([stored("a", complete=False)])
-    assert not nothing_to_send([])
+def test_a_run_counts_as_deleted_by_someone_if_all_there_was_of_its_key_is_in_the_bin() -> None:
+    binned = stored("a", complete=False, deleted=True)
+    assert deleted_by_user([binned]) == [binned]
+    assert deleted_by_user([binned, stored("b", complete=False)]) == []
+    assert deleted_by_user([]) == []
+
+
+def test_what_the_bridge_itself_has_put_into_the_bin_was_deleted_by_nobody() -> None:
+    replaced = replace(binned := stored("a", deleted=True), tags={**binned.tags, UPLOAD: SUPERSEDED})
+    assert deleted_by_user([replaced]) == []
+
+
+def test_what_came_back_with_its_experiment_though_it_was_replaced_goes_again() -> None:
+    back = replace(old := stored("b", "r/t", parent="a"), tags={**old.tags, UPLOAD: SUPERSEDED})
+    assert gone(stored("a"), stored("c", "r/t", parent="a"), back) == ["b"]
+
+
+def later(run: StoredRun, revision: int) -> StoredRun:
+    return replace(run, tags={**run.tags, "pynb_dag_runner.revision": str(revision)})
+
+
+def test_the_later_state_of_a_run_stays() -> None:
+    assert gone(later(stored("b"), 1), stored("a")) == ["a"]
+    newest = later(stored("b", complete=False), 2)
+    assert chosen([later(stored("a"), 1), newest]) == newest
+
+
+def test_incomplete_runs_of_an_uploader_that_is_gone_are_removed_once_there_is_a_complete_one() -> None:
+    made = replace(left := stored("t1", "r/t", "a", complete=False), tags={**left.tags, UPLOADER: "x"})
+    runs = [stored("a"), made, stored("t2", "r/t", parent="a")]
+    assert [run.id for run in superseded(runs, "r", {"x"}.__contains__)] == ["t1"]
+    assert superseded(runs, "r", {"y"}.__contains__) == []
+    assert superseded(runs[:2], "r", {"x"}.__contains__) == []

@@ -42,10 +42,10 @@ class Watched:
         if not callable(value):
             return value
 
-        def call(*args: object) -> object:
+        def call(*args: object, **options: object) -> object:
             self._before(self.calls, name)
             self.calls += 1
-            return value(*args)
+            return value(*args, **options)
 
         return call
 
@@ -185,7 +185,7 @@ def test_a_run_that_was_deleted_in_MLflow_is_not_uploaded_again(uri: str, experi
     folder = small_run(tmp_path / "runs")
     contents = Contents(uri, experiment)
     contents.client.delete_run(upload(folder, uri, experiment).mlflow_run_id)
-    with pytest.raises(UploadError, match=f"the run {RUN_ID} was deleted in MLflow .*restore it there"):
+    with pytest.raises(UploadError, match=f"the run {RUN_ID} was deleted in MLflow .*restore it with --restore"):
         upload(folder, uri, experiment)
     contents.client.restore_run(contents.client.search_runs([contents.experiment_id], run_view_type=2)[0].info.run_id)
     assert upload(folder, uri, experiment).outcome is UploadOutcome.UNCHANGED
@@ -200,7 +200,7 @@ def test_a_task_run_that_was_deleted_stays_so_and_is_named(
         upload_folder(folder, watched(sqlite_store, cut_off_before_making_run(4)))
     contents.client.delete_run(contents.by_key()["a"].info.run_id)
     result = upload_folder(folder, sqlite_store)
-    assert result.warnings == ("task runs deleted in MLflow stay deleted: a",)
+    assert result.warnings == ("task runs deleted in MLflow stay deleted (--restore brings them back): a",)
     assert "a" not in contents.by_key()
 
 
@@ -209,7 +209,7 @@ def test_a_deleted_experiment_is_named_with_what_to_do(uri: str, experiment: str
     upload(folder, uri, experiment)
     contents = Contents(uri, experiment)
     contents.client.delete_experiment(contents.experiment_id)
-    with pytest.raises(UploadError, match=r"was deleted in MLflow; restore it there, .*mlflow gc.*--experiment"):
+    with pytest.raises(UploadError, match=r"restore it with --restore .*mlflow gc.*--experiment"):
         upload(folder, uri, experiment)
 
 

@@ -1,0 +1,20 @@
+"""What an upload tells while it goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """What an upload tells while it goes on.
+
+    Attributes:
+        task_done: called with the number of tasks that are there and the number of all; from the uploading thread.
+        waiting: called if another upload of the same folder has to be waited for.
+    """
+
+    task_done: Callable[[int, int], None] = lambda done, total: None
+    waiting: Callable[[], None] = lambda: None
+
+
+SILENT = Listener()

@@ -1,0 +1,101 @@
+"""One MLflow run is made, filled and completed."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mlflow_bridge.folder_files import named, open_inside
+from mlflow_bridge.keys import COMPLETE, NOTE, NOTE_DIGEST, PARENT, UPLOAD, UPLOADER, note_tags
+from mlflow_bridge.limits import batches
+from mlflow_bridge.store import TrackingStore
+from mlflow_bridge.values import Experiment, MappedRun, StoredRun
+from pynb_dag_runner.run_folder import Run
+
+_OURS = "pynb_dag_runner."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """What does not change during one upload.
+
+    Attributes:
+        directory: private, for links with the names of artifacts.
+        uploader: who makes the MLflow runs.
+    """
+
+    run: Run
+    store: TrackingStore
+    experiment: Experiment
+    directory: Path
+    uploader: str
+
+
+def create(
+    upload: Upload, mapped: MappedRun, parent: StoredRun | None, kept: Mapping[str, str] | None = None
+) -> StoredRun:
+    """A new MLflow run, with its tags but nothing else yet.
+
+    Args:
+        kept: tags that a user has set on the run which this one replaces.
+    """
+    # The note comes when it is complete, with links.
+    tags = {key: value for key, value in mapped.tags.items() if key != NOTE}
+    tags |= {**(kept or {}), UPLOADER: upload.uploader}
+    if parent:
+        tags[PARENT] = parent.id
+    return upload.store.create_run(upload.experiment.id, mapped.name, mapped.start_ms, tags)
+
+
+def fill(upload: Upload, stored: StoredRun, mapped: MappedRun, texts: Mapping[str, str], note: str) -> None:
+    """Everything of a run that is not said when it is made; the tag that makes it complete comes last.
+
+    A run that was complete in an earlier state keeps its parameters (MLflow takes no other value for one that is
+    there), and what a user has edited.
+    """
+    _send_files(upload, stored, mapped, texts)
+    upload.store.end_run(stored.id, mapped.status, mapped.end_ms)
+    changed = {
+        key: value for key, value in mapped.tags.items() if key.startswith(_OURS) and stored.tags.get(key) != value
+    }
+    params = {} if stored.tags.get(UPLOAD) == COMPLETE else mapped.params
+    for batch in batches(params, mapped.metrics, {**_notes(stored, note), **changed, UPLOAD: COMPLETE}):
+        upload.store.log_batch(stored.id, batch)
+
+
+def send_text(upload: Upload, stored: StoredRun, name: str, text: str) -> None:
+    """An artifact that is made here."""
+    path = upload.directory / name
+    path.write_text(text, encoding="utf-8")
+    upload.store.log_artifact(stored, path, "")
+
+
+def _notes(stored: StoredRun, note: str) -> dict[str, str]:
+    """The note, unless a user has written another one."""
+    there = stored.tags.get(NOTE)
+    if there is None or note_tags(there)[NOTE_DIGEST] == stored.tags.get(NOTE_DIGEST):
+        return note_tags(note)
+    return {}
+
+
+def _send_files(upload: Upload, stored: StoredRun, mapped: MappedRun, texts: Mapping[str, str]) -> None:
+    with tempfile.TemporaryDirectory(dir=upload.directory) as directory:
+        for file in mapped.files:
+            target = PurePosixPath(file.target)
+            with _path_of(upload.run.folder, file.source, Path(directory), target.name) as path:
+                upload.store.log_artifact(stored, path, _parent(target))
+        for name, text in {**mapped.texts, **texts}.items():
+            path = Path(directory, name)
+            path.write_text(text, encoding="utf-8")
+            upload.store.log_artifact(stored, path, "")
+
+
+@contextmanager
+def _path_of(folder: Path, source: Path, directory: Path, name: str) -> Iterator[Path]:
+    with open_inside(folder, source) as descriptor, named(descriptor, directory, name) as path:
+        yield path
+
+
+def _parent(target: PurePosixPath) -> str:
+    return "" if target.parent == PurePosixPath() else str(target.parent)
