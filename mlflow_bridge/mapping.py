@@ -64,8 +64,13 @@ def status_word(run: Run, task: TaskRun) -> str:
     return task.status.value
 
 
-def map_pipeline(run: Run) -> MappedRun:
-    """The parent run, without the note and the index: they need the ids of the nested runs."""
+def map_pipeline(run: Run, since: int | None = None) -> MappedRun:
+    """The parent run, without the note and the index: they need the ids of the nested runs.
+
+    Args:
+        since: the revision that MLflow has of it. MLflow takes no other value for a parameter that is there: those that
+            a later resume changed are named after that resume.
+    """
     end_ms = _ms(run.end or run.start)
     metrics: list[tuple[str, float | None]] = [
         ("duration_s", run.duration_s),
@@ -92,11 +97,22 @@ def map_pipeline(run: Run) -> MappedRun:
         start_ms=_ms(run.start),
         end_ms=end_ms,
         status=RUN_STATUSES[run.status],
-        params=flattened(run.record.parameters),
+        params=flattened(_named_after_resumes(run, since)),
         metrics=[MetricPoint(key=key, value=value, timestamp_ms=end_ms) for key, value in metrics if value is not None],
         tags=tags,
         files=[(path, PurePosixPath(name)) for name, path in [*names, (RUN, Path(RUN))]],
     )
+
+
+def _named_after_resumes(run: Run, since: int | None) -> dict[str, Any]:
+    resumes = () if since is None else run.record.resumes[since:]
+    changed = {
+        name: number for number, resume in enumerate(resumes, start=(since or 0) + 1) for name in resume.parameters
+    }
+    return {
+        f"resume-{changed[name]}.{name}" if name in changed else name: value
+        for name, value in run.record.parameters.items()
+    }
 
 
 def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:

@@ -51,16 +51,14 @@ def create(
 def fill(upload: Upload, stored: StoredRun, mapped: MappedRun, texts: Mapping[str, str], note: str) -> None:
     """Everything of a run that is not said when it is made; the tag that makes it complete comes last.
 
-    A run that was complete in an earlier state keeps its parameters (MLflow takes no other value for one that is
-    there), and what a user has edited.
+    Of a run that was complete in an earlier state, what a user has edited stays.
     """
     _send_files(upload, stored, mapped, texts)
     upload.store.end_run(stored.id, mapped.status, mapped.end_ms)
     changed = {
         key: value for key, value in mapped.tags.items() if key.startswith(_OURS) and stored.tags.get(key) != value
     }
-    params = {} if stored.tags.get(UPLOAD) == COMPLETE else mapped.params
-    for batch in batches(params, mapped.metrics, {**_notes(stored, note), **changed, UPLOAD: COMPLETE}):
+    for batch in batches(mapped.params, mapped.metrics, {**_notes(stored, note), **changed, UPLOAD: COMPLETE}):
         upload.store.log_batch(stored.id, batch)
 
 

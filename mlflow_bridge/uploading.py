@@ -140,7 +140,7 @@ class _Sent:
 
 def _send_pipeline(upload: Upload, found: StoredRun | None, listener: Listener) -> _Sent:
     """Parent, tasks, then what is written on the parent last."""
-    mapped = map_pipeline(upload.run)
+    mapped = map_pipeline(upload.run, revision(found) if found else None)
     parent = found or create(upload, mapped, None)
     earlier = _all_runs(upload.run, upload.store, upload.experiment) if found else []
     tasks = send_tasks(upload, parent, known_runs(earlier), listener)

@@ -82,7 +82,8 @@ def check_schema(database: Path) -> None:
 def _schema_of(database: Path) -> str | None:
     """The schema revision that a sqlite file holds; None if it holds nothing yet."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        # Not read-only: what an upload that was killed had begun is rolled back by whoever opens the file next.
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables:
                 return None

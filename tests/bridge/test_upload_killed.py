@@ -1,0 +1,37 @@
+"""Uploads that are killed at 50 random points: the next one completes what is there, and nothing is there twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlflow_bridge import UploadOutcome
+from mlflow_bridge.client import open_store
+from mlflow_bridge.target import resolve_target
+from mlflow_bridge.uploading import upload_folder
+from tests.bridge.mlflow_contents import Contents
+from tests.bridge.test_upload_repeated import assert_one_complete_set, small_run
+
+POINTS = 25
+SEED = 20260102
+
+
+@pytest.mark.parametrize("target", ["sqlite", "server"])
+def test_uploads_killed_at_random_points_are_completed(
+    target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    uri = str(request.getfixturevalue(f"{target}_uri"))
+    folder = small_run(tmp_path / "runs")
+    script = Path(__file__).with_name("killed_uploads.py")
+    command = [sys.executable, str(script), str(folder), uri, str(POINTS), str(SEED)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    killed = done.stdout.splitlines()
+    store = open_store(resolve_target(uri))
+    # A machine that is suddenly faster lets some of them end before.
+    assert len(killed) >= POINTS // 2
+    for experiment in killed:
+        upload_folder(folder, store, experiment=experiment)
+        assert_one_complete_set(Contents(uri, experiment))
+    assert upload_folder(folder, store, experiment=killed[-1]).outcome is UploadOutcome.UNCHANGED
