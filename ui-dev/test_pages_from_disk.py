@@ -4,10 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 from playwright.sync_api import Browser, Page, expect
 from sample_runs import SampleRuns
 
+from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.work.html import to_html
+
 pytestmark = pytest.mark.browser
+
+
+_LOCAL = ("file:", "data:", "blob:", "about:")
 
 
 @pytest.fixture
@@ -18,13 +25,54 @@ def offline(browser: Browser) -> Iterator[Page]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(_LOCAL) else None)
         yield page
     assert complaints == []
 
 
 def report_of(folder: Path) -> str:
     return (folder / "report.html").as_uri()
+
+
+FORMULAS = r"""Euler: $e^{i\pi}+1=0$
+
+$$\begin{aligned} a &= b \\ &= c \end{aligned}$$
+
+<!-- what is not understood is shown as it is -->
+$\unknown{x}$
+"""
+
+
+def test_mathematics_is_drawn_without_a_network(offline: Page, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_bytes(to_html(new_notebook(cells=[new_markdown_cell(FORMULAS)]), "title", Outcome.SUCCEEDED, None))
+    offline.goto(page.as_uri())
+    sum_of_rows, euler = (offline.locator("math").nth(n).bounding_box() for n in (1, 0))
+    assert sum_of_rows
+    assert euler
+    assert sum_of_rows["height"] > 1.5 * euler["height"] > 10
+    expect(offline.get_by_text(r"$\unknown{x}$", exact=True)).to_be_visible()
+
+
+def test_in_a_viewer_the_report_offers_no_links_that_lead_nowhere(offline: Page, samples: SampleRuns) -> None:
+    """MLflow shows an artifact as a blob in a sandboxed frame."""
+    html = samples.succeeded.joinpath("report.html").read_text()
+    offline.goto(report_of(samples.succeeded))
+    expect(offline.locator("#viewer")).to_be_hidden()
+    offline.goto("about:blank")
+    offline.evaluate(
+        """html => {
+            const frame = document.createElement("iframe");
+            frame.sandbox = "allow-scripts";
+            frame.src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
+            document.body.append(frame);
+        }""",
+        html,
+    )
+    report = offline.frame_locator("iframe")
+    expect(report.locator("#viewer")).to_be_attached()
+    expect(report.locator("#viewer[hidden]")).to_have_count(0)
+    expect(report.locator("a[href]:not([href^='#'])")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", ["succeeded", "failed", "timed out"])

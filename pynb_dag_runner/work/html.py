@@ -39,18 +39,11 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
     Raises:
         Exception: whatever nbconvert meets in odd outputs; the notebook itself is safe on disk by then.
     """
-    from nbconvert import HTMLExporter
+    from pynb_dag_runner.work.page_exporter import PageExporter, without_scripts
 
-    exporter = HTMLExporter(embed_images=True)
-    # By default the page asks content delivery networks for these; without a network it would wait for them in vain.
-    exporter.require_js_url = ""
-    exporter.mathjax_url = ""
-    exporter.jquery_url = ""
-    exporter.mermaid_js_url = ""
-    exporter.mermaid_layout_elk_js_url = ""
-    exporter.jupyter_widgets_base_url = ""
+    exporter = PageExporter()
     shown = copy.copy(notebook)
-    shown.cells = [_with_few_colours(cell) for cell in notebook.cells]
+    shown.cells = [without_scripts(_with_few_colours(cell)) for cell in notebook.cells]
     if outcome is not Outcome.SUCCEEDED:
         kind, message = (why.kind, why.message) if why else ("", "")
         banner = _BANNER.format(outcome=outcome.value, kind=html.escape(kind), message=html.escape(message))

@@ -1,5 +1,11 @@
 "use strict";
 (function () {
+  // In MLflow's viewer the page is a blob: no file lies beside it, and its frame opens no other page.
+  if (location.protocol !== "blob:") return;
+  document.getElementById("viewer").hidden = false;
+  document.querySelectorAll("a[href]:not([href^='#'])").forEach((link) => link.removeAttribute("href"));
+})();
+(function () {
   const table = document.getElementById("tasks");
   if (!table) return;
   const bodies = Array.from(table.tBodies);

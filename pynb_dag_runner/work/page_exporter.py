@@ -1,0 +1,82 @@
+"""nbconvert's page, with mathematics set in the page itself."""
+
+import copy
+import html
+from typing import Any
+
+from jinja2 import pass_context
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from pynb_dag_runner.work.mathematics import formula_in, typeset
+
+
+class _Renderer(IPythonRenderer):
+    """Writes MathML where nbconvert leaves TeX for a script from the network."""
+
+    def block_math(self, body: str) -> str:
+        return typeset(body, display=True)
+
+    def inline_math(self, body: str) -> str:
+        if body[-1:].isspace() and not body[:1].isspace():
+            return html.escape(f"${body}$")  # "from $5 to $6" is no formula
+        return typeset(body, display=False)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return typeset(rf"\begin{{{name}}}{body}\end{{{name}}}", display=True)
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        if (info or "").strip().startswith("mermaid"):
+            # nbconvert hides it until a script from the network has drawn it.
+            return f"<pre><code>{html.escape(code)}</code></pre>"
+        return str(super().block_code(code, info))
+
+
+class PageExporter(HTMLExporter):
+    """A page that asks no network."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(embed_images=True, **options)  # type: ignore[no-untyped-call]
+        # By default the page asks content delivery networks for these; without a network it would wait in vain.
+        self.require_js_url = ""
+        self.mathjax_url = ""
+        self.jquery_url = ""
+        self.mermaid_js_url = ""
+        self.mermaid_layout_elk_js_url = ""
+        self.jupyter_widgets_base_url = ""
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        """nbconvert's own filter, with another renderer."""
+        renderer = _Renderer(
+            escape=False,
+            attachments=context.get("cell", {}).get("attachments", {}),
+            embed_images=self.embed_images,
+            path=context.get("resources", {}).get("metadata", {}).get("path", ""),
+            anchor_link_text=self.anchor_link_text,
+            exclude_anchor_links=self.exclude_anchor_links,
+        )
+        return str(MarkdownWithMath(renderer=renderer).render(source))
+
+
+def without_scripts(cell: Any) -> Any:
+    """The cell, or a copy in which outputs that scripts from the network would draw are HTML: formulas, diagrams."""
+    outputs = [_drawn(output) for output in cell.get("outputs", [])]
+    return type(cell)(cell, outputs=outputs) if outputs else cell
+
+
+def _drawn(output: Any) -> Any:
+    data = output.get("data", {})
+    if {"text/html", "text/markdown", "image/svg+xml"} & set(data):
+        return output
+    formula = formula_in(data.get("text/latex", ""))
+    if formula is not None:
+        page = typeset(formula, display=True)
+    elif "text/vnd.mermaid" in data:
+        page = f"<pre>{html.escape(data['text/vnd.mermaid'])}</pre>"
+    else:
+        return output
+    kept = {kind: value for kind, value in data.items() if kind != "text/vnd.mermaid"}
+    shown = copy.copy(output)
+    shown.data = type(data)({**kept, "text/html": page})
+    return shown
