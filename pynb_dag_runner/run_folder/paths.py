@@ -6,7 +6,7 @@
       run.json  events.jsonl  report.html  summary.md  .lock
       tasks/<task>/task.json
       tasks/<task>/attempt-<n>/attempt.json  notebook.ipynb  notebook.html  output.log  metrics.jsonl  tracking.json
-      tasks/<task>/attempt-<n>/artifacts/...  outputs/return.pkl
+      tasks/<task>/attempt-<n>/artifacts/...  outputs/return.pkl  mlflow/mlflow.db  mlflow/artifacts/...
 """
 
 import re
@@ -29,6 +29,8 @@ METRICS = "metrics.jsonl"
 TRACKING = "tracking.json"
 ARTIFACTS = "artifacts"
 RETURN_PICKLE = "outputs/return.pkl"
+MLFLOW_DATABASE = "mlflow/mlflow.db"
+MLFLOW_ARTIFACTS = "mlflow/artifacts"
 LOCK = ".lock"
 
 _ATTEMPT_PREFIX = "attempt-"

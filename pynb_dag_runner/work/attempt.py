@@ -26,7 +26,7 @@ from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptRecord, Error, TrackingRecord
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import redactor_of, revealed
-from pynb_dag_runner.work import function, processes
+from pynb_dag_runner.work import function, native_mlflow, processes
 from pynb_dag_runner.work.failures import AttemptTimedOut, failure, failure_of, timeout_failure
 from pynb_dag_runner.work.messages import (
     AttemptBegan,
@@ -128,7 +128,9 @@ def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
     """Environment variables that tell a task which attempt it is."""
     # As Ray does it: libraries that start a thread per processor in each of several processes slow each other down.
     threads = {} if spec.threads is None else {"OMP_NUM_THREADS": str(spec.threads)}
-    return threads | {
+    return {
+        **threads,
+        **native_mlflow.environment(spec.folder),
         tracking.ATTEMPT_DIR_VARIABLE: str(spec.folder),
         "PYNB_DAG_RUNNER_RUN_ID": spec.run_id,
         "PYNB_DAG_RUNNER_TASK": spec.task,
@@ -209,7 +211,11 @@ def _call_function(
     processes.forget_peak_memory()
     log = writer.folder / paths.LOG
     try:
-        with _environment(environment), function.logged(log, terminal=spec.terminal, redactor=spec.redactor):
+        with (
+            _environment(environment),
+            function.logged(log, terminal=spec.terminal, redactor=spec.redactor),
+            native_mlflow.isolated(),
+        ):
             value = function.call(work.function, revealed(parameters), spec.timeout_s)
         _take_return_value(value, result, writer, spec.redactor)
     except AttemptTimedOut:

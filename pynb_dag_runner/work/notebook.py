@@ -15,7 +15,7 @@ from pynb_dag_runner.project import here
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import replace_secrets
-from pynb_dag_runner.work import notebook_engine
+from pynb_dag_runner.work import native_mlflow, notebook_engine
 from pynb_dag_runner.work.kernels import specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
@@ -63,6 +63,8 @@ class Evaluation:
         _prepare(self.notebook, self.kernel_name)
         self.cells = 0
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
+        if not specs.is_own(self.kernel_name):
+            environment = native_mlflow.for_another_interpreter(environment)
         kernel_environment = {**os.environ, **environment, **hidden.environment, "JUPYTER_PLATFORM_DIRS": "1"}
         self._kernel = Kernel(
             self.kernel_name, cwd=here(work.cwd), environment=kernel_environment, log=log, marker=marker

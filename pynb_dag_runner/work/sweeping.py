@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
+from pynb_dag_runner.run_folder.inside import existing
+from pynb_dag_runner.work.sweeping_databases import sweep_database
 
 _PIECE_BYTES = 1 << 20
 _LOG_BOUND_S = 10.0
@@ -27,13 +29,15 @@ def sweep(folder: Path, redactor: Redactor) -> None:
     """Put stars in the place of secrets in all regular files below ``folder``, and in their names.
 
     A file that holds none is not touched; one that does is replaced whole. Memory does not grow with a file's size. A
-    binary file in which a secret was found can most often not be read any more.
+    binary file in which a secret was found can most often not be read any more; MLflow's database can.
 
     Raises:
         OSError: a file can't be read or replaced.
     """
     if not redactor or not folder.is_dir():
         return
+    if existing(folder, Path(paths.MLFLOW_DATABASE)):
+        sweep_database(folder / paths.MLFLOW_DATABASE, redactor)
     for directory, directories, names in os.walk(folder, topdown=False):
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # something that the task left running removed it

@@ -53,6 +53,14 @@ def choose(wanted: str | None, metadata: Mapping[str, Any]) -> str:
     raise LookupError(f"it needs the kernelspec {name!r} (language {language}); installed are {_names()}")
 
 
+def is_own(name: str) -> bool:
+    """Whether an installed kernelspec starts the interpreter that runs this code, under whatever name."""
+    command = KernelSpecs().get_kernel_spec(name).argv[:1]
+    # jupyter_client takes these names for its own interpreter.
+    generic = {"python", f"python{sys.version_info.major}", "python{}.{}".format(*sys.version_info[:2])}
+    return command in ([sys.executable], *([program] for program in generic))
+
+
 def language_of(name: str) -> str:
     """The language of an installed kernelspec, in lower case."""
     return str(KernelSpecs().get_kernel_spec(name).language).lower()

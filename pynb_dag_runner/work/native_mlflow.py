@@ -1,0 +1,119 @@
+"""MLflow calls that a task makes by itself: where they go, and that none of it reaches the next task.
+
+Nothing here imports MLflow. It is told through its environment to keep what a task logs in the attempt's folder, with a
+store that a plugin of MLflow makes when the task first uses one. A task that never imports MLflow pays for a look at
+which packages are installed, once in a process.
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+SCHEME = "pynb-dag-runner"
+"""Of tracking URIs that lead into an attempt's folder; MLflow finds the plugin by it (``setup.cfg``)."""
+ASYNC_TRACES = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"
+_IDS = {"MLFLOW_RUN_ID": "", "MLFLOW_EXPERIMENT_ID": "0", "MLFLOW_EXPERIMENT_NAME": "Default"}
+"""Ids are those of another store: a program may have set an experiment before it ran a pipeline in its own process."""
+_OF_MLFLOW = ("MLFLOW_", "_MLFLOW_")
+_NEEDED = ("mlflow", "sqlalchemy", "alembic")
+"""MLflow's small package has no sqlite store of its own; then its calls do what they do without us."""
+_GROUP = "pynb_dag_runner.around_task"
+
+
+class _Around(Protocol):
+    """What the plugin offers for a process that serves many tasks."""
+
+    def before(self) -> Any:
+        """What MLflow's global settings are."""
+
+    def after(self, before: Any, *, succeeded: bool) -> None:
+        """End what a task has left open, and put the settings back."""
+
+
+@cache
+def _is_installed() -> bool:
+    return all(importlib.util.find_spec(name) for name in _NEEDED) and bool(_plugins())
+
+
+@cache
+def _plugins() -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=_GROUP))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables that make MLflow keep what a task logs in its attempt's ``folder``.
+
+    Empty if the user has said where MLflow shall log to, or if there is no MLflow here.
+    """
+    wanted = os.environ.get(TRACKING_URI, "")
+    # A pipeline that a task of another one runs: what it inherited leads into that one's folder.
+    if wanted and not is_captured(wanted):
+        return {}
+    if not _is_installed():
+        return {}
+    # Traces that are written later, by a thread, may come when the attempt's files have been taken away.
+    later = {} if ASYNC_TRACES in os.environ else {ASYNC_TRACES: "false"}
+    elsewhere = {name: value for name, value in _IDS.items() if os.environ.get(name)}
+    return {TRACKING_URI: f"{SCHEME}://{quote(str(folder))}", **later, **elsewhere}
+
+
+def for_another_interpreter(environment: Mapping[str, str]) -> dict[str, str]:
+    """An attempt's environment without what only MLflow beside this package understands."""
+    if not is_captured(environment.get(TRACKING_URI, "")):
+        return dict(environment)
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_MLFLOW)}
+
+
+def is_captured(uri: str) -> bool:
+    """Whether a tracking URI leads into an attempt's folder."""
+    return uri.startswith(f"{SCHEME}:")
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Around a task in a process that serves others too: runs that it leaves open end, global settings are put back.
+
+    Costs nothing where MLflow has not been imported.
+    """
+    variables = _variables()
+    before = _around().before() if _is_loaded() else None
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    except SystemExit as error:
+        succeeded = error.code in (None, 0)
+        raise
+    finally:
+        _put_back(variables)
+        if _is_loaded():
+            _around().after(before, succeeded=succeeded)
+            _put_back(variables)
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_OF_MLFLOW)}
+
+
+def _put_back(variables: Mapping[str, str]) -> None:
+    for name in _variables().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def _is_loaded() -> bool:
+    # While another thread imports it, it is there but can't be used yet.
+    return hasattr(sys.modules.get("mlflow"), "end_run") and bool(_plugins())
+
+
+def _around() -> _Around:
+    loaded: _Around = _plugins()[0].load()
+    return loaded
