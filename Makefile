@@ -38,6 +38,7 @@ demo:
 test: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	@.ci/need-namespaces
+	@.ci/need-postgresql
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-faults: $(VENV)/dev.stamp

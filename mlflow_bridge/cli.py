@@ -3,19 +3,21 @@
 The command line loads this file for every ``--help``: only click is imported at the top.
 """
 
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from mlflow_bridge.listener import Listener
-    from mlflow_bridge.store import TrackingStore
+    from mlflow_bridge.many import Wish
+    from mlflow_bridge.session import Session
     from mlflow_bridge.target import Target
-    from mlflow_bridge.values import UploadResult
-    from pynb_dag_runner.run_folder.archives import OpenedRun
+    from mlflow_bridge.telling import Told
+    from pynb_dag_runner.errors import RunFolderError
 
 _TRACKING_URI = click.option(
     "--tracking-uri",
@@ -26,123 +28,115 @@ _TRACKING_URI = click.option(
 
 @click.command()
 @click.argument(
-    "folders",
+    "paths",
     nargs=-1,
     required=True,
-    metavar="RUN_DIR_OR_ZIP...",
+    metavar="PATH...",
     type=click.Path(exists=True, path_type=Path),
 )
 @_TRACKING_URI
 @click.option("--experiment", metavar="NAME", help="MLflow experiment. Default: the pipeline's name.")
+@click.option("--restore", is_flag=True, help="Take what was deleted in MLflow out of its bin.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Upload so many runs at once. Default: 4 on a server; always 1 on an sqlite file.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a line for each run.")
 def upload(
-    folders: tuple[Path, ...], tracking_uri: str | None, experiment: str | None, dry_run: bool, as_json: bool
+    paths: tuple[Path, ...],
+    tracking_uri: str | None,
+    experiment: str | None,
+    restore: bool,
+    jobs: int | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Upload run folders to MLflow, also those in a zip or tar.
+    """Upload run folders to MLflow: those at PATH, in an archive (zip, tar), or at any depth below a directory.
 
     Each run becomes an MLflow run with one nested run for each task. Uploading again changes nothing, and completes
     what was cut off. Prints where each run can be found.
 
-    Exit code: 0 all is there, 1 some upload failed, 2 wrong usage.
+    Exit code: 0 all is there, 1 some upload failed, 2 wrong usage, 130 interrupted.
     """
     from mlflow_bridge.errors import UploadError
-    from mlflow_bridge.target import resolve_target
+    from mlflow_bridge.many import Wish
     from pynb_dag_runner.errors import UsageError
 
-    records: list[dict[str, object]] = []
     try:
-        target = resolve_target(tracking_uri)
-        store = _open(target, dry_run)
-        for record in (record for path in folders for record in _records(path, store, experiment, dry_run)):
-            records.append(record)
-            if not as_json and "uri" in record:
-                click.echo(record["uri"])
+        code = _upload(paths, tracking_uri, experiment, Wish(restore=restore, dry_run=dry_run), jobs, as_json)
     except UsageError as error:
         _stop(str(error), 2)
     except UploadError as error:
         _stop(str(error), 1)
-    if as_json:
-        import json
-
-        click.echo(json.dumps({"tracking_uri": target.shown, "dry_run": dry_run, "uploads": records}, indent=1))
-    elif target.database and not dry_run and "uri" in records[-1]:
-        _say(f"To look at it: {_ui_command(tracking_uri)}")
-    sys.exit(1 if any(record["outcome"] == "failed" for record in records) else 0)
+    sys.exit(code)
 
 
-def _open(target: "Target", dry_run: bool) -> "TrackingStore | None":
-    """The store; None if it does not exist and must not be made."""
+def _upload(
+    paths: Sequence[Path], tracking_uri: str | None, experiment: str | None, wish: "Wish", jobs: int | None, json: bool
+) -> int:
+    """Upload all that there is at some paths, and say how it went; returns the exit code."""
+    from mlflow_bridge.finding import find_sources
+    from mlflow_bridge.many import jobs_for
+    from mlflow_bridge.target import resolve_target
+    from mlflow_bridge.telling import Told
+
+    target = resolve_target(tracking_uri)
+    sources = find_sources(paths)
+    session = _session(target, experiment, len(sources), wish.dry_run)
+    told = Told(sys.stderr, len(sources), keep=json)
+    if jobs and jobs > 1 and target.database:
+        told.say("--jobs: one run at a time, since sqlite knows one writer; a server takes several")
+    at_once = jobs_for(session.store, jobs, len(sources)) if session else 1
+    interrupted = not _all_done(sources, session, wish, at_once, told)
+    told.summary(dry_run=wish.dry_run, interrupted=interrupted)
+    if json:
+        click.echo(told.document(target, dry_run=wish.dry_run, interrupted=interrupted))
+    elif target.database and told.sent and not interrupted:
+        told.say(f"To look at it: {_ui_command(tracking_uri)}")
+    if interrupted:
+        _end_at_once_if_threads_are_left(130)
+        return 130
+    return 1 if told.failed else 0
+
+
+def _all_done(
+    sources: "Sequence[Path | RunFolderError]", session: "Session | None", wish: "Wish", jobs: int, told: "Told"
+) -> bool:
+    """Whether nobody has interrupted it. Without ``--json``, prints where each run can be found."""
+    from mlflow_bridge.many import upload_each
+    from mlflow_bridge.telling import uri
+    from mlflow_bridge.values import UploadResult
+
+    try:
+        for done in upload_each(sources, session, wish, jobs=jobs, listener=told.listener()):
+            told.done(done)
+            if isinstance(done, UploadResult) and not told.keep:
+                click.echo(uri(done))
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _end_at_once_if_threads_are_left(code: int) -> None:
+    """After a second Ctrl-C, threads may wait for an answer for minutes; Python would wait for them. An upload that is
+    cut off at any moment is gone on with by the next one."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _session(target: "Target", experiment: str | None, expected: int, dry_run: bool) -> "Session | None":
+    """The store, opened; None if it does not exist and must not be made."""
     from mlflow_bridge.client import open_store
+    from mlflow_bridge.session import Session
 
     if dry_run and target.database and not target.database.exists():
         return None
-    return open_store(target)
-
-
-def _records(
-    path: Path, store: "TrackingStore | None", experiment: str | None, dry_run: bool
-) -> "Iterator[dict[str, object]]":
-    """What became of each run folder at ``path``, which may be an archive of several."""
-    from mlflow_bridge.errors import UploadError
-    from pynb_dag_runner.errors import RunFolderError
-    from pynb_dag_runner.run_folder.archives import opened
-
-    try:
-        with opened(path) as runs:
-            for run in runs:
-                try:
-                    yield _preview(run, store, experiment) if dry_run else _upload(run, store, experiment)
-                except (UploadError, RunFolderError) as error:
-                    # Of a run in an archive, people know its place there, not where it lies for the moment.
-                    yield _failure(run.shown, str(error).replace(str(run.folder), str(run.shown)))
-    except RunFolderError as error:
-        yield _failure(path, str(error))
-
-
-def _failure(path: Path, problem: str) -> dict[str, object]:
-    _say(f"failed: {problem}")
-    return {"folder": str(path), "outcome": "failed", "error": problem}
-
-
-def _upload(opened: "OpenedRun", store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
-    from mlflow_bridge.uploading import upload_folder
-
-    assert store is not None
-    with _Progress() as progress:
-        result = upload_folder(opened.folder, store, experiment=experiment, listener=progress.listener())
-    _say(f"{result.outcome.value}: {result.run_id} ({_count(result.tasks)}) in {result.tracking_uri}")
-    for warning in result.warnings:
-        _say(f"warning: {warning}")
-    where = result.folder if opened.shown == opened.folder else opened.shown
-    return {"folder": str(where), **_record(result)}
-
-
-def _preview(opened: "OpenedRun", store: "TrackingStore | None", experiment: str | None) -> dict[str, object]:
-    from mlflow_bridge.uploading import preview
-    from mlflow_bridge.values import UploadOutcome
-
-    outcome = preview(opened.folder, store, experiment=experiment)
-    words = {
-        UploadOutcome.UPLOADED: "would be uploaded",
-        UploadOutcome.COMPLETED: "is there in part and would be completed",
-        UploadOutcome.UPDATED: "has been resumed since it was uploaded; what is new would be sent",
-        UploadOutcome.UNCHANGED: "is there; nothing would be sent",
-    }
-    _say(f"{opened.shown}: {words[outcome]}")
-    return {"folder": str(opened.shown), "outcome": outcome.value}
-
-
-def _record(result: "UploadResult") -> dict[str, object]:
-    return {
-        "outcome": result.outcome.value,
-        "run_id": result.run_id,
-        "uri": result.url or f"runs:/{result.mlflow_run_id}",
-        "experiment_id": result.experiment_id,
-        "mlflow_run_id": result.mlflow_run_id,
-        "tasks": result.tasks,
-        "warnings": list(result.warnings),
-    }
+    return Session(open_store(target), experiment, expected)
 
 
 @click.command()
@@ -173,41 +167,10 @@ def ui(tracking_uri: str | None, host: str, port: int) -> None:
         _stop(str(error), 1)
 
 
-class _Progress:
-    """A counter of tasks on a terminal; silent elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = False
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            click.echo("\r\033[K", err=True, nl=False)
-
-    def listener(self) -> "Listener":
-        from mlflow_bridge.listener import Listener
-
-        return Listener(task_done=self._task_done, waiting=self._waiting)
-
-    def _task_done(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            self._shown = True
-            click.echo(f"\ruploading: {done} of {_count(total)}", err=True, nl=False)
-
-    def _waiting(self) -> None:
-        _say("waiting for another upload of this folder to end")
-
-
 def _ui_command(tracking_uri: str | None) -> str:
     import shlex
 
     return "pynb-dag-runner ui" + (f" --tracking-uri {shlex.quote(tracking_uri)}" if tracking_uri else "")
-
-
-def _count(tasks: int) -> str:
-    return "1 task" if tasks == 1 else f"{tasks} tasks"
 
 
 def _say(text: str) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_bridge.limits import MAX_TAG_CHARACTERS, cut
-from mlflow_bridge.links import artifact_link, run_link
+from mlflow_bridge.links import artifact_link, run_link, trace_link
 from mlflow_bridge.mapping import status_word
+from mlflow_bridge.traces import trace_id_of
 from pynb_dag_runner.run_folder import AttemptRun, Run, TaskRun
 from pynb_dag_runner.run_folder.paths import LOG, NOTEBOOK, NOTEBOOK_HTML, REPORT, SUMMARY
 
@@ -49,7 +50,8 @@ class Places:
 def pipeline_note(run: Run, places: Places) -> str:
     """The parent's description: how it went, and a table of its tasks; at most what a tag of MLflow holds."""
     links = [places.link("report", places.run_id, REPORT)] if run.report else []
-    links += [places.link("all notebooks and logs", places.run_id, INDEX)]
+    timeline = trace_link(places.experiment_id, trace_id_of(run, places.experiment_id))
+    links += [f"[timeline]({timeline})", places.link("all notebooks and logs", places.run_id, INDEX)]
     # MLflow shows some four lines and hides the rest behind "Show more": what matters most comes first.
     # Links below its fold can't be clicked before, so the head leads to what failed.
     failed = [_name(task.name, places) for task in run.tasks if task.failure][:_FAILED_IN_HEAD]

@@ -7,6 +7,7 @@
     │   └── TargetError    where to upload to is wrong, or MLflow is not installed; nothing was sent
     └── UploadError        one run could not be uploaded
         └── StoreError     MLflow refused, or did not answer
+            └── TooLargeError    one request, or the file in it, was too large
 """
 
 from pynb_dag_runner.errors import PynbDagRunnerError, UsageError
@@ -22,3 +23,7 @@ class UploadError(PynbDagRunnerError):
 
 class StoreError(UploadError):
     """MLflow refused a request, or did not answer."""
+
+
+class TooLargeError(StoreError):
+    """The server, or a proxy before it, refused a request for its size."""

@@ -27,8 +27,8 @@ def experiment_name(run: Run, wanted: str | None) -> str:
     return name
 
 
-def experiment_for(run: Run, store: TrackingStore, wanted: str | None, *, restore: bool) -> Experiment:
-    """The experiment of a run, made if there is none.
+def experiment_for(run: Run, store: TrackingStore, wanted: str | None, *, restore: bool) -> tuple[Experiment, bool]:
+    """The experiment of a run, made if there is none, and whether it was taken out of MLflow's bin.
 
     Args:
         restore: take it out of MLflow's bin if it is there; MLflow restores all of its runs with it.
@@ -41,10 +41,11 @@ def experiment_for(run: Run, store: TrackingStore, wanted: str | None, *, restor
     if run.record.description and not wanted:
         tags[NOTE] = cut(run.record.description, MAX_EXPERIMENT_TAG_CHARACTERS)
     experiment = store.experiment(name) or store.create_experiment(name, tags)
-    if experiment.deleted and restore:
+    restored = experiment.deleted and restore
+    if restored:
         store.restore_experiment(experiment.id)
         experiment = replace(experiment, deleted=False)
-    return check_experiment(experiment, store)
+    return check_experiment(experiment, store), restored
 
 
 def check_experiment(experiment: Experiment, store: TrackingStore) -> Experiment:
@@ -82,8 +83,21 @@ def existing_parent(run: Run, store: TrackingStore, experiment: Experiment) -> S
     return chosen(found)
 
 
+def restorable(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """What someone has deleted in MLflow and can be taken out of its bin: not runs that have been replaced.
+
+    Args:
+        runs: all runs of one pipeline run.
+    """
+    by_key: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        by_key.setdefault(run.tags.get(KEY, ""), []).append(run)
+    best = (chosen(replace(run, deleted=False) for run in deleted_by_user(same)) for same in by_key.values())
+    return [run for run in best if run]
+
+
 def restore_deleted(store: TrackingStore, runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Take out of MLflow's bin what someone has deleted there, except runs that have been replaced.
+    """Take out of MLflow's bin what is :func:`restorable`.
 
     Args:
         runs: all runs of one pipeline run.
@@ -91,13 +105,8 @@ def restore_deleted(store: TrackingStore, runs: Sequence[StoredRun]) -> list[Sto
     Returns:
         The same runs, as they are now.
     """
-    by_key: dict[str, list[StoredRun]] = {}
-    for run in runs:
-        by_key.setdefault(run.tags.get(KEY, ""), []).append(run)
     restored = set()
-    for same in by_key.values():
-        best = chosen(replace(run, deleted=False) for run in deleted_by_user(same))
-        if best:
-            store.restore_run(best.id)
-            restored.add(best.id)
+    for run in restorable(runs):
+        store.restore_run(run.id)
+        restored.add(run.id)
     return [replace(run, deleted=False) if run.id in restored else run for run in runs]

@@ -8,6 +8,7 @@ from mlflow_bridge.limits import (
     MAX_PARAM_CHARACTERS,
     MAX_RUN_NAME_CHARACTERS,
     MAX_TAG_CHARACTERS,
+    MAX_USER_CHARACTERS,
     artifact_name,
     cut,
     legal_keys,
@@ -41,8 +42,8 @@ def fitted(
         "names of metrics": _renamed(metric_keys),
         "names of tags": _renamed(tag_keys),
         "names of artifacts": _renamed(targets),
-        "values of params": {param_keys[k]: v for k, v in params.items() if len(v) > MAX_PARAM_CHARACTERS},
-        "values of tags": {tag_keys[k]: v for k, v in tags.items() if len(v) > MAX_TAG_CHARACTERS},
+        "values of params": {param_keys[k]: v for k, v in params.items() if v != cut(v, MAX_PARAM_CHARACTERS)},
+        "values of tags": {tag_keys[k]: v for k, v in tags.items() if v != _tag_value(k, v)},
     }
     kept = {kind: values for kind, values in changed.items() if values}
     return MappedRun(
@@ -56,10 +57,14 @@ def fitted(
         metrics=tuple(
             MetricPoint(key=metric_keys[p.key], value=p.value, step=p.step, timestamp_ms=p.timestamp_ms) for p in points
         ),
-        tags={tag_keys[k]: cut(v, MAX_TAG_CHARACTERS) for k, v in tags.items()},
+        tags={tag_keys[k]: _tag_value(k, v) for k, v in tags.items()},
         files=tuple(ArtifactFile(source=source, target=targets[str(path)]) for source, path in files),
         texts={ORIGINAL_VALUES: json.dumps(kept, indent=1, ensure_ascii=True) + "\n"} if kept else {},
     )
+
+
+def _tag_value(key: str, value: str) -> str:
+    return cut(value, MAX_USER_CHARACTERS if key == "mlflow.user" else MAX_TAG_CHARACTERS)
 
 
 def _renamed(names: Mapping[str, str]) -> dict[str, str]:

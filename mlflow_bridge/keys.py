@@ -2,6 +2,7 @@
 
 import hashlib
 
+from mlflow_bridge.limits import storable
 from pynb_dag_runner.run_folder import AttemptRun, Run, TaskRun
 from pynb_dag_runner.run_folder.paths import encode_name
 
@@ -39,5 +40,6 @@ def attempt_key(run: Run, task: TaskRun, attempt: AttemptRun) -> str:
 
 
 def note_tags(note: str) -> dict[str, str]:
-    """A note and its digest."""
-    return {NOTE: note, NOTE_DIGEST: hashlib.sha256(note.encode()).hexdigest()[:16]}
+    """A note and its digest; the digest is of what MLflow will hold."""
+    kept = storable(note)
+    return {NOTE: kept, NOTE_DIGEST: hashlib.sha256(kept.encode()).hexdigest()[:16]}

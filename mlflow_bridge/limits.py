@@ -13,10 +13,13 @@ from mlflow_bridge.values import Batch, MetricPoint
 MAX_KEY_CHARACTERS = 250
 MAX_RUN_NAME_CHARACTERS = 250
 """Width of the column in MLflow's tables; longer names are not refused on sqlite, but on other databases."""
-MAX_EXPERIMENT_NAME_CHARACTERS = 500
+MAX_EXPERIMENT_NAME_CHARACTERS = 256
+"""Width of the column: MLflow itself would take 500, which PostgreSQL refuses."""
 MAX_PARAM_CHARACTERS = 6000
 """A longer one is cut without a word, at the end of a warning in a log."""
 MAX_TAG_CHARACTERS = 8000
+MAX_USER_CHARACTERS = 256
+"""Width of the column that a run's tag ``mlflow.user`` goes to as well."""
 MAX_EXPERIMENT_TAG_CHARACTERS = 20000
 MAX_BATCH_PARAMS = 100
 MAX_BATCH_TAGS = 100
@@ -35,13 +38,24 @@ _LOST_IN_ARTIFACT = re.compile("[#?%\\\\\x00-\x1f\x7f\ud800-\udfff]")
 Control characters are escaped by the server, a backslash is refused, and lone surrogates (bytes of a file name that
 are no UTF-8) can't be sent.
 """
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""PostgreSQL keeps no NUL, and no database half a character."""
 _RESERVED_ARTIFACT = ".artifact.uploading."
 """Prefix of the temporary files of MLflow's local artifact store."""
 
 
 def cut(text: str, limit: int) -> str:
-    """``text``, at most ``limit`` characters long, with a visible mark where something is missing."""
-    return text if len(text) <= limit else text[: limit - len(CUT_MARK)] + CUT_MARK
+    """``text``, at most ``limit`` characters long, with a visible mark where something is missing.
+
+    Characters that not every database keeps are replaced by others that can be seen.
+    """
+    kept = storable(text)
+    return kept if len(kept) <= limit else kept[: limit - len(CUT_MARK)] + CUT_MARK
+
+
+def storable(text: str) -> str:
+    """``text`` with characters that every database keeps; not shorter or longer."""
+    return _UNSTORABLE.sub(lambda found: "␀" if found[0] == "\x00" else "\ufffd", text)
 
 
 def legal_keys(keys: Iterable[str]) -> dict[str, str]:

@@ -15,9 +15,19 @@ def experiment_link(experiment_id: str) -> str:
     return f"#/experiments/{quote(experiment_id)}/runs{_MODE}"
 
 
+def view_link(experiment_id: str, view: str) -> str:
+    """A saved view of an experiment; relative to the server's address."""
+    return f"{experiment_link(experiment_id)}&viewStateShareKey={quote(view)}"
+
+
 def run_link(experiment_id: str, run_id: str) -> str:
     """The page of a run; relative to the server's address."""
     return f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}{_MODE}"
+
+
+def trace_link(experiment_id: str, trace_id: str) -> str:
+    """The timeline of a run; relative to the server's address. ``trace_id``: 32 hexadecimal digits."""
+    return f"#/experiments/{quote(experiment_id)}/traces/tr-{quote(trace_id)}{_MODE}"
 
 
 def artifact_link(experiment_id: str, run_id: str, target: str = "") -> str:

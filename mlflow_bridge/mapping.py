@@ -14,8 +14,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
+from mlflow_bridge.captured_values import NO_NATIVE, Native
 from mlflow_bridge.fitting import fitted
 from mlflow_bridge.keys import KEY, KIND, NOTE, REVISION, RUN_ID, STATUS, attempt_key, pipeline_key, task_key
 from mlflow_bridge.limits import MAX_KEY_CHARACTERS
@@ -64,14 +66,28 @@ def status_word(run: Run, task: TaskRun) -> str:
     return task.status.value
 
 
-def map_pipeline(run: Run, since: int | None = None) -> MappedRun:
+def promoted_keys(run: Run) -> list[str]:
+    """The keys of promoted metrics on the parent run: MLflow draws those with the same first part in one section."""
+    return [f"{metric}/{task.name}" for task in run.tasks for metric in task.options.promoted_metrics]
+
+
+def promoted_values(task: TaskRun, details: AttemptDetails, native: Native = NO_NATIVE) -> dict[str, float]:
+    """Last values of the metrics that a task promotes, by :func:`promoted_keys`; without those that it did not log."""
+    points = _task_metrics(task.last_attempt, details, native, (), 0)
+    # The order by which MLflow, too, tells a metric's last value.
+    last = {point.key: point.value for point in sorted(points, key=lambda point: (point.step, point.timestamp_ms))}
+    return {f"{name}/{task.name}": last[name] for name in task.options.promoted_metrics if name in last}
+
+
+def map_pipeline(run: Run, since: int | None = None, promoted: Mapping[str, float] = MappingProxyType({})) -> MappedRun:
     """The parent run, without the note and the index: they need the ids of the nested runs.
 
     Args:
         since: the revision that MLflow has of it. MLflow takes no other value for a parameter that is there: those that
             a later resume changed are named after that resume.
+        promoted: values by :func:`promoted_keys`; of metrics that no task logged there are none.
     """
-    end_ms = _ms(run.end or run.start)
+    end_ms = milliseconds(run.end or run.start)
     metrics: list[tuple[str, float | None]] = [
         ("duration_s", run.duration_s),
         ("attempts", float(sum(len(task.attempts) for task in run.tasks))),
@@ -80,12 +96,14 @@ def map_pipeline(run: Run, since: int | None = None) -> MappedRun:
     counts = Counter(TaskStatus.SUCCEEDED if task.status.is_success else task.status for task in run.tasks)
     metrics += [(f"tasks/{status.value.lower()}", float(counts[status])) for status in _COUNTED]
     metrics += [(f"task_duration_s/{task.name}", task.duration_s) for task in run.tasks]
+    taken = {key for key, _ in metrics}
+    metrics += [(key, value) for key, value in promoted.items() if key not in taken]
     tags = {
         KIND: "pipeline",
         STATUS: run.status.value,
         REVISION: str(len(run.record.resumes)),
         KEY: pipeline_key(run),
-        **_shared_tags(run),
+        **shared_tags(run),
         "mlflow.source.name": run.pipeline,
         "mlflow.source.type": "LOCAL",
     }
@@ -94,7 +112,7 @@ def map_pipeline(run: Run, since: int | None = None) -> MappedRun:
         key=tags[KEY],
         revision=len(run.record.resumes),
         name=run.id,
-        start_ms=_ms(run.start),
+        start_ms=milliseconds(run.start),
         end_ms=end_ms,
         status=RUN_STATUSES[run.status],
         params=flattened(_named_after_resumes(run, since)),
@@ -115,11 +133,12 @@ def _named_after_resumes(run: Run, since: int | None) -> dict[str, Any]:
     }
 
 
-def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:
+def map_task(run: Run, task: TaskRun, details: AttemptDetails, native: Native = NO_NATIVE) -> MappedRun:
     """A task's run.
 
     Args:
         details: of its last attempt; empty if it has none.
+        native: what that attempt logged with MLflow's own calls.
     """
     last = task.last_attempt
     start, end = _task_times(run, task)
@@ -132,7 +151,7 @@ def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:
         tags["pynb_dag_runner.outcome"] = last.outcome.value
     if task.blocked_by:
         tags["pynb_dag_runner.blocked_by"] = task.blocked_by
-    tags |= {REVISION: str(len(task.attempts)), KEY: task_key(run, task), **_shared_tags(run), **_source_tags(task)}
+    tags |= {REVISION: str(len(task.attempts)), KEY: task_key(run, task), **shared_tags(run), **source_tags(task)}
     own: list[tuple[str, float | None]] = [("duration_s", task.duration_s), ("attempts", float(len(task.attempts)))]
     if len(task.attempts) > 1 and last:
         own.append(("last_attempt_duration_s", last.duration_s))
@@ -140,17 +159,19 @@ def map_task(run: Run, task: TaskRun, details: AttemptDetails) -> MappedRun:
         key=tags[KEY],
         revision=len(task.attempts),
         name=task.name,
-        start_ms=_ms(start),
-        end_ms=_ms(end),
+        start_ms=milliseconds(start),
+        end_ms=milliseconds(end),
         status=TASK_STATUSES[task.status],
         params=_task_params(last, details),
-        metrics=_task_metrics(last, details, own, _ms(end)),
-        tags={**_user_tags(details.tags), **tags},
-        files=_attempt_files(last, details),
+        metrics=_task_metrics(last, details, native, own, milliseconds(end)),
+        tags={**user_tags(details.tags), **native.tags, **tags},
+        files=[*_attempt_files(last, details), *native.files],
     )
 
 
-def map_attempt(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDetails) -> MappedRun:
+def map_attempt(
+    run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDetails, native: Native = NO_NATIVE
+) -> MappedRun:
     """The run of an attempt that was not the task's last one."""
     start = attempt.start or attempt.end or run.start
     end = attempt.end or start
@@ -163,24 +184,25 @@ def map_attempt(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDe
         "pynb_dag_runner.outcome": outcome,
         REVISION: str(attempt.number),
         KEY: attempt_key(run, task, attempt),
-        **_shared_tags(run),
-        **_source_tags(task),
+        **shared_tags(run),
+        **source_tags(task),
     }
     return fitted(
         key=tags[KEY],
         revision=attempt.number,
         name=f"{task.name} (attempt {attempt.number})",
-        start_ms=_ms(start),
-        end_ms=_ms(end),
-        status=_attempt_status(attempt.outcome),
+        start_ms=milliseconds(start),
+        end_ms=milliseconds(end),
+        status=attempt_status(attempt.outcome),
         params=_task_params(attempt, details),
-        metrics=_task_metrics(attempt, details, [("duration_s", attempt.duration_s)], _ms(end)),
-        tags={**_user_tags(details.tags), **tags},
-        files=_attempt_files(attempt, details),
+        metrics=_task_metrics(attempt, details, native, [("duration_s", attempt.duration_s)], milliseconds(end)),
+        tags={**user_tags(details.tags), **native.tags, **tags},
+        files=[*_attempt_files(attempt, details), *native.files],
     )
 
 
-def _attempt_status(outcome: Outcome | None) -> MlflowStatus:
+def attempt_status(outcome: Outcome | None) -> MlflowStatus:
+    """How the MLflow run of an attempt ends; None: its driver died before it could say."""
     return TASK_STATUSES[TaskStatus(outcome.value)] if outcome else MlflowStatus.KILLED
 
 
@@ -191,7 +213,7 @@ def _task_times(run: Run, task: TaskRun) -> tuple[datetime, datetime]:
     return task.start or end, end
 
 
-def _shared_tags(run: Run) -> dict[str, str]:
+def shared_tags(run: Run) -> dict[str, str]:
     """Tags of the parent that its nested runs carry too, so that each can be searched by them."""
     record = run.record
     tags = {RUN_ID: run.id, "pynb_dag_runner.pipeline": run.pipeline}
@@ -205,14 +227,15 @@ def _shared_tags(run: Run) -> dict[str, str]:
     return tags | {f"ci.{name}": value for name, value in record.ci.items()}
 
 
-def _source_tags(task: TaskRun) -> dict[str, str]:
+def source_tags(task: TaskRun) -> dict[str, str]:
+    """What MLflow shows as a run's source."""
     return {
         "mlflow.source.name": task.source,
         "mlflow.source.type": "NOTEBOOK" if task.kind == "notebook" else "LOCAL",
     }
 
 
-def _user_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags that a task set; those that MLflow or the bridge give a meaning are kept under another name."""
     return {
         key if key == NOTE or not key.startswith(("mlflow.", "pynb_dag_runner.")) else f"user.{key}": value
@@ -232,13 +255,18 @@ def _task_params(attempt: AttemptRun | None, details: AttemptDetails) -> dict[st
 
 
 def _task_metrics(
-    attempt: AttemptRun | None, details: AttemptDetails, own: Iterable[tuple[str, float | None]], end_ms: int
+    attempt: AttemptRun | None,
+    details: AttemptDetails,
+    native: Native,
+    own: Iterable[tuple[str, float | None]],
+    end_ms: int,
 ) -> list[MetricPoint]:
     """Metrics as logged, and ours; of a name that the task itself used, only the task's points."""
     logged = [
-        MetricPoint(key=point.key, value=point.value, step=point.step, timestamp_ms=_ms(point.timestamp))
+        MetricPoint(key=point.key, value=point.value, step=point.step, timestamp_ms=milliseconds(point.timestamp))
         for point in details.metrics
     ]
+    logged += native.metrics
     ours = list(own)
     if attempt:
         peak = attempt.peak_memory_bytes
@@ -295,6 +323,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _ms(time: datetime) -> int:
+def milliseconds(time: datetime) -> int:
     """Milliseconds since 1970, at least 1: MLflow takes 0 for "now" and refuses less."""
     return max(1, round(time.timestamp() * 1000))

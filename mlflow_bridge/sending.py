@@ -3,9 +3,10 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from mlflow_bridge.errors import TooLargeError
 from mlflow_bridge.folder_files import named, open_inside
 from mlflow_bridge.keys import COMPLETE, NOTE, NOTE_DIGEST, PARENT, UPLOAD, UPLOADER, note_tags
 from mlflow_bridge.limits import batches
@@ -23,6 +24,7 @@ class Upload:
     Attributes:
         directory: private, for links with the names of artifacts.
         uploader: who makes the MLflow runs.
+        warnings: what the user should know, one sentence each; grows.
     """
 
     run: Run
@@ -30,6 +32,7 @@ class Upload:
     experiment: Experiment
     directory: Path
     uploader: str
+    warnings: list[str] = field(default_factory=list)
 
 
 def create(
@@ -66,7 +69,25 @@ def send_text(upload: Upload, stored: StoredRun, name: str, text: str) -> None:
     """An artifact that is made here."""
     path = upload.directory / name
     path.write_text(text, encoding="utf-8")
-    upload.store.log_artifact(stored, path, "")
+    with unless_too_large(upload, path, name):
+        upload.store.log_artifact(stored, path, "")
+
+
+@contextmanager
+def unless_too_large(upload: Upload, path: Path, shown: str | Path) -> Iterator[None]:
+    """A file that the server, or a proxy before it, refuses for its size is left out; a warning says so.
+
+    Args:
+        shown: what it is called in the run folder, or among the artifacts.
+    """
+    try:
+        yield
+    except TooLargeError:
+        # A limit of somebody else's proxy: an upload that failed for it could never be completed.
+        upload.warnings.append(
+            f"{shown} ({path.stat().st_size / 1e6:.1f} MB) was left out: {upload.store.target.shown}, "
+            "or a proxy before it, refuses files of this size (413)"
+        )
 
 
 def _notes(stored: StoredRun, note: str) -> dict[str, str]:
@@ -81,12 +102,17 @@ def _send_files(upload: Upload, stored: StoredRun, mapped: MappedRun, texts: Map
     with tempfile.TemporaryDirectory(dir=upload.directory) as directory:
         for file in mapped.files:
             target = PurePosixPath(file.target)
-            with _path_of(upload.run.folder, file.source, Path(directory), target.name) as path:
+            shown = upload.run.folder / file.source
+            with (
+                _path_of(upload.run.folder, file.source, Path(directory), target.name) as path,
+                unless_too_large(upload, path, shown),
+            ):
                 upload.store.log_artifact(stored, path, _parent(target))
         for name, text in {**mapped.texts, **texts}.items():
             path = Path(directory, name)
             path.write_text(text, encoding="utf-8")
-            upload.store.log_artifact(stored, path, "")
+            with unless_too_large(upload, path, f"{name} of {mapped.name}"):
+                upload.store.log_artifact(stored, path, "")
 
 
 @contextmanager

@@ -3,12 +3,33 @@
 :class:`mlflow_bridge.client.MlflowStore` makes them with MLflow's own client.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mlflow_bridge.captured_values import CapturedDataset
 from mlflow_bridge.target import Target
-from mlflow_bridge.values import Batch, Experiment, MlflowStatus, StoredRun
+from mlflow_bridge.traces import Trace
+from mlflow_bridge.values import Batch, Experiment, MappedModel, MlflowStatus, StoredModel, StoredRun
+
+
+class ModelStore(Protocol):
+    """A place that keeps what runs used and made. Errors as of a :class:`TrackingStore`."""
+
+    def log_inputs(self, run_id: str, inputs: Sequence[CapturedDataset]) -> None:
+        """Say which datasets a run has used; those that it has already stay as they are."""
+
+    def find(self, experiment_id: str, key: str) -> StoredModel | None:
+        """The model with this key in its tags. It may hold no quote."""
+
+    def create(self, experiment_id: str, run_id: str, model: MappedModel) -> StoredModel:
+        """A new model of a run, with its parameters and tags."""
+
+    def log_artifact(self, model: StoredModel, path: Path, directory: str) -> None:
+        """Send a file; it keeps the last part of its name. ``directory`` "" stands for the top of the model."""
+
+    def finish(self, run_id: str, stored: StoredModel, model: MappedModel) -> None:
+        """Send its metrics, link it to its run, and mark it as complete, at the end."""
 
 
 class TrackingStore(Protocol):
@@ -22,11 +43,18 @@ class TrackingStore(Protocol):
     target: Target
     threads: int
 
+    @property
+    def models(self) -> "ModelStore":
+        """The calls about datasets and models."""
+
     def experiment(self, name: str) -> Experiment | None:
         """The experiment of this name, deleted or not; None if there is none."""
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
         """Make an experiment; if another process was faster, the one that is there."""
+
+    def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Take an experiment out of MLflow's bin, and with it all of its runs."""
@@ -51,3 +79,6 @@ class TrackingStore(Protocol):
 
     def restore_run(self, run_id: str) -> None:
         """Take a run out of MLflow's bin."""
+
+    def log_trace(self, experiment_id: str, run_id: str, trace: Trace) -> None:
+        """Send a trace of a run; one with the same id is changed to it. A store may have no traces."""

@@ -20,11 +20,12 @@ from mlflow_bridge.keys import (
     task_key,
 )
 from mlflow_bridge.listener import Listener
-from mlflow_bridge.mapping import map_attempt, map_task, status_word
+from mlflow_bridge.mapping import map_attempt, map_task, promoted_values, status_word
+from mlflow_bridge.native_runs import read_replay, send_native
 from mlflow_bridge.sending import Upload, create, fill
 from mlflow_bridge.values import Batch, StoredRun
 from pynb_dag_runner.outcome import TaskStatus
-from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, TaskRun, read_attempt_details
+from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, TaskRun
 
 Known = Mapping[tuple[str, str], list[StoredRun]]
 """Runs of earlier uploads by key and id of the run that they are nested in."""
@@ -56,6 +57,16 @@ def send_tasks(
     return sent
 
 
+def promoted_metrics(upload: Upload) -> dict[str, float]:
+    """Last values of the metrics that tasks promote to the pipeline's run, by their keys there."""
+    found: dict[str, float] = {}
+    for task in upload.run.tasks:
+        if task.options.promoted_metrics:
+            replay = read_replay(upload, task, task.last_attempt)
+            found |= promoted_values(task, replay.details, replay.native)
+    return found
+
+
 def _send_task(
     upload: Upload, parent: StoredRun, known: dict[tuple[str, str], list[StoredRun]], task: TaskRun
 ) -> StoredRun | None:
@@ -67,8 +78,8 @@ def _send_task(
         return None
     if stored and _is_current(upload, task, stored):
         return stored
-    details = read_attempt_details(run, task.last_attempt) if task.last_attempt else AttemptDetails()
-    mapped = map_task(run, task, details)
+    replay = read_replay(upload, task, task.last_attempt)
+    mapped = map_task(run, task, replay.details, replay.native)
     older = [one for one in before if not one.deleted and revision(one) < mapped.revision]
     if stored is None or stored in older:
         stored = create(upload, mapped, parent, _edited_tags(upload, task, stored) if stored else None)
@@ -77,7 +88,8 @@ def _send_task(
     places = Places(experiment_id=upload.experiment.id, run_id=parent.id, tasks={task.name: stored.id})
     for attempt in task.attempts[:-1]:
         _send_attempt(upload, stored, known, (task, attempt), places)
-    fill(upload, stored, mapped, {}, task_note(run, task, places, stored.id, details.tags.get(NOTE)))
+    send_native(upload, known, stored, replay)
+    fill(upload, stored, mapped, {}, task_note(run, task, places, stored.id, replay.details.tags.get(NOTE)))
     return stored
 
 
@@ -131,7 +143,8 @@ def _edited_tags(upload: Upload, task: TaskRun, older: StoredRun) -> dict[str, s
     sent: Mapping[str, str] = {}
     for attempt in task.attempts:
         if attempt.number == revision(older):
-            sent = map_attempt(upload.run, task, attempt, read_attempt_details(upload.run, attempt)).tags
+            replay = read_replay(upload, task, attempt)
+            sent = map_attempt(upload.run, task, attempt, replay.details, replay.native).tags
     edited = {
         key: value
         for key, value in older.tags.items()
@@ -152,7 +165,8 @@ def _send_attempt(
     stored = chosen(before)
     if deleted_by_user(before) or (stored and is_complete(stored)):
         return
-    details = read_attempt_details(upload.run, attempt)
-    mapped = map_attempt(upload.run, task, attempt, details)
+    replay = read_replay(upload, task, attempt)
+    mapped = map_attempt(upload.run, task, attempt, replay.details, replay.native)
     stored = stored or create(upload, mapped, parent)
-    fill(upload, stored, mapped, {}, attempt_note(attempt, places, stored.id, details.tags.get(NOTE)))
+    send_native(upload, known, stored, replay)
+    fill(upload, stored, mapped, {}, attempt_note(attempt, places, stored.id, replay.details.tags.get(NOTE)))

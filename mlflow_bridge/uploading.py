@@ -8,7 +8,7 @@ has a greater revision: what is new in it is added.
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow_bridge.converging import chosen, is_complete, is_superseded, revision, superseded
@@ -19,6 +19,7 @@ from mlflow_bridge.experiments import (
     existing_parent,
     experiment_for,
     experiment_name,
+    restorable,
     restore_deleted,
 )
 from mlflow_bridge.keys import KEY, PARENT, RUN_ID, SUPERSEDED, UPLOAD, UPLOADER, note_tags, pipeline_key, task_key
@@ -28,9 +29,11 @@ from mlflow_bridge.locks import directory_lock
 from mlflow_bridge.mapping import map_pipeline
 from mlflow_bridge.sending import Upload, create, fill, send_text
 from mlflow_bridge.store import TrackingStore
-from mlflow_bridge.task_runs import known_runs, send_tasks
+from mlflow_bridge.task_runs import known_runs, promoted_metrics, send_tasks
+from mlflow_bridge.traces import trace_of
 from mlflow_bridge.uploader import has_ended, new_uploader
 from mlflow_bridge.values import Batch, Experiment, StoredRun, UploadOutcome, UploadResult
+from mlflow_bridge.views import view_page, view_tags
 from pynb_dag_runner.outcome import RunStatus
 from pynb_dag_runner.run_folder import Run, read_run
 
@@ -58,8 +61,8 @@ def upload_folder(
     """
     run = readable_run(folder)
     with directory_lock(run.folder, listener.waiting):
-        target = experiment_for(run, store, experiment, restore=restore)
-        restored = _restore(run, store, target) if restore else False
+        target, restored = experiment_for(run, store, experiment, restore=restore)
+        restored = (_restore(run, store, target) if restore else False) or restored
         known = existing_parent(run, store, target)
         outcome = UploadOutcome.RESTORED if restored else _outcome(run, known)
         if outcome is UploadOutcome.UNCHANGED:
@@ -68,10 +71,12 @@ def upload_folder(
         with tempfile.TemporaryDirectory(prefix="pynb-dag-runner-upload-") as directory:
             upload = Upload(run=run, store=store, experiment=target, directory=Path(directory), uploader=new_uploader())
             sent = _send_pipeline(upload, known, listener)
-        return _result(run, store, target, sent.parent, outcome, sent.warnings)
+        return _result(run, store, sent.experiment, sent.parent, outcome, sent.warnings)
 
 
-def preview(folder: Path, store: TrackingStore | None, *, experiment: str | None = None) -> UploadOutcome:
+def preview(
+    folder: Path, store: TrackingStore | None, *, experiment: str | None = None, restore: bool = False
+) -> UploadOutcome:
     """What :func:`upload_folder` would do; changes nothing.
 
     Args:
@@ -85,6 +90,10 @@ def preview(folder: Path, store: TrackingStore | None, *, experiment: str | None
     there = store.experiment(name) if store else None
     if store is None or there is None:
         return UploadOutcome.UPLOADED
+    if restore:
+        there = replace(there, deleted=False)
+        if restorable(_all_runs(run, store, there)):
+            return UploadOutcome.RESTORED
     return _outcome(run, existing_parent(run, store, check_experiment(there, store)))
 
 
@@ -117,7 +126,8 @@ def _restore(run: Run, store: TrackingStore, experiment: Experiment) -> bool:
 
 
 def _all_runs(run: Run, store: TrackingStore, experiment: Experiment) -> list[StoredRun]:
-    return list(store.search(experiment.id, RUN_ID, run.id))
+    """All that uploads have made of a run. What its tasks logged to the same experiment themselves has no key."""
+    return [one for one in store.search(experiment.id, RUN_ID, run.id) if KEY in one.tags]
 
 
 def _remarks(run: Run, store: TrackingStore, experiment: Experiment, parent: StoredRun) -> list[str]:
@@ -127,7 +137,7 @@ def _remarks(run: Run, store: TrackingStore, experiment: Experiment, parent: Sto
         remarks.append("MLflow has a later state of this run: it was resumed, and this is a copy from before")
     # Most runs have nothing in the bin: this is a short answer, whatever the number of tasks.
     binned = store.search(experiment.id, RUN_ID, run.id, deleted_only=True)
-    if any(not is_superseded(one) for one in binned):
+    if any(KEY in one.tags and not is_superseded(one) for one in binned):
         remarks.append("some of its task runs were deleted in MLflow; --restore takes them out of the bin")
     return remarks
 
@@ -135,22 +145,45 @@ def _remarks(run: Run, store: TrackingStore, experiment: Experiment, parent: Sto
 @dataclass(frozen=True, kw_only=True)
 class _Sent:
     parent: StoredRun
+    experiment: Experiment
     warnings: tuple[str, ...] = ()
 
 
 def _send_pipeline(upload: Upload, found: StoredRun | None, listener: Listener) -> _Sent:
     """Parent, tasks, then what is written on the parent last."""
-    mapped = map_pipeline(upload.run, revision(found) if found else None)
+    mapped = map_pipeline(upload.run, revision(found) if found else None, promoted_metrics(upload))
     parent = found or create(upload, mapped, None)
     earlier = _all_runs(upload.run, upload.store, upload.experiment) if found else []
     tasks = send_tasks(upload, parent, known_runs(earlier), listener)
     deleted = sorted(name for name, run in tasks.items() if run is None)
     places = _places(upload, parent, {name: run.id for name, run in tasks.items() if run})
+    experiment = _send_view(upload)
+    _send_trace(upload, parent)
     fill(upload, parent, mapped, {INDEX: pipeline_index(upload.run, places)}, pipeline_note(upload.run, places))
-    warnings = []
+    winner = _converge(upload, parent, _dead_uploaders(upload, earlier))
+    warnings = list(upload.warnings)
     if deleted:
         warnings.append(f"task runs deleted in MLflow stay deleted (--restore brings them back): {', '.join(deleted)}")
-    return _Sent(parent=_converge(upload, parent, _dead_uploaders(upload, earlier)), warnings=tuple(warnings))
+    return _Sent(parent=winner, experiment=experiment, warnings=tuple(warnings))
+
+
+def _send_trace(upload: Upload, parent: StoredRun) -> None:
+    """The timeline. A run without it is complete all the same."""
+    try:
+        upload.store.log_trace(upload.experiment.id, parent.id, trace_of(upload.run, upload.experiment.id))
+    except StoreError as error:
+        upload.warnings.append(f"MLflow has no timeline (trace) of this run: {error}")
+
+
+def _send_view(upload: Upload) -> Experiment:
+    """The experiment, with the saved view unless that could not be written, or a user has removed it."""
+    tags = view_tags(upload.run, upload.experiment.tags)
+    try:
+        upload.store.tag_experiment(upload.experiment.id, tags)
+    except StoreError as error:
+        upload.warnings.append(f"the experiment has no saved view of its pipeline runs: {error}")
+        return upload.experiment
+    return replace(upload.experiment, tags={**upload.experiment.tags, **tags})
 
 
 def _places(upload: Upload, parent: StoredRun, tasks: Mapping[str, str]) -> Places:
@@ -189,6 +222,7 @@ def _link_again(upload: Upload, parent: StoredRun, left: Sequence[StoredRun]) ->
     send_text(upload, parent, INDEX, pipeline_index(upload.run, places))
     note = note_tags(pipeline_note(upload.run, places))
     upload.store.log_batch(parent.id, Batch(tags=tuple(note.items())))
+    _send_trace(upload, parent)
 
 
 def _result(
@@ -207,6 +241,7 @@ def _result(
         experiment_id=experiment.id,
         mlflow_run_id=parent.id,
         url=store.target.url(run_link(experiment.id, parent.id)),
+        view_url=store.target.url(view_page(experiment)),
         tasks=len(run.tasks),
         warnings=tuple(warnings),
     )

@@ -64,6 +64,43 @@ class MappedRun:
     revision: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelMetric:
+    """A point of a metric of a model, perhaps on a dataset."""
+
+    point: MetricPoint
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedModel:
+    """What one logged model shall hold.
+
+    Attributes:
+        key: stands in its tag ``pynb_dag_runner.key``.
+    """
+
+    key: str
+    name: str
+    ready: bool
+    model_type: str | None = None
+    step: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[ModelMetric, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[ArtifactFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredModel:
+    """A logged model as the store knows it. ``complete``: an upload has sent all of it."""
+
+    id: str
+    artifact_uri: str
+    complete: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """Part of a run's data that fits into one request."""
@@ -81,6 +118,7 @@ class Experiment:
     name: str
     artifact_location: str
     deleted: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +156,7 @@ class UploadResult:
         tracking_uri: of the store, without user name and password.
         experiment_id, mlflow_run_id: MLflow's own ids, of the parent run.
         url: opens the run in a browser; None if the store is a local file, which ``pynb-dag-runner ui`` shows.
+        view_url: opens the experiment with its pipeline runs only, if it has the saved view; None as ``url``.
         tasks: number of nested runs.
         warnings: what the user should know, one sentence each.
     """
@@ -129,5 +168,30 @@ class UploadResult:
     experiment_id: str
     mlflow_run_id: str
     url: str | None = None
+    view_url: str | None = None
     tasks: int = 0
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadPlan:
+    """What an upload of a run would do; nothing was changed."""
+
+    folder: Path
+    run_id: str
+    outcome: UploadOutcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadFailure:
+    """A run that is not in MLflow, or not completely; uploading it again goes on.
+
+    Attributes:
+        folder: the run folder, its place in an archive, or an archive or a directory that can't be read.
+        error: why, one sentence.
+        tried: False if MLflow did not answer any more before its turn.
+    """
+
+    folder: Path
+    error: str
+    tried: bool = True

@@ -35,6 +35,7 @@ class Options:
         num_cpus, num_gpus: processors that the attempt holds while it runs; fractions are allowed.
         memory: bytes of memory that the scheduler sets aside for the attempt; None: not counted.
         resources: amounts of the cluster's custom resources.
+        promoted_metrics: names of the task's metrics that stand for the whole run when runs are compared.
     """
 
     retries: int = 0
@@ -47,6 +48,7 @@ class Options:
     num_gpus: float = 0.0
     memory: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    promoted_metrics: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one phrase each; empty when all is well."""
@@ -66,6 +68,9 @@ class Options:
             for name, value in limits
             if value is not None and not (_is_number(value) and value)
         ]
+        names: tuple[object, ...] = self.promoted_metrics
+        wrong = [name for name in names if not (isinstance(name, str) and name)]
+        found += [f"promoted_metrics must be names of metrics, got {name!r}" for name in wrong]
         return [*found, *self._backoff_problems()]
 
     def _backoff_problems(self) -> list[str]:

@@ -81,6 +81,7 @@ class Pipeline:
         num_gpus: float = 0.0,
         memory: int | None = None,
         resources: Mapping[str, float] | None = None,
+        promoted_metrics: Sequence[str] = (),
         kernel: str | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> Task:
@@ -102,6 +103,7 @@ class Pipeline:
             timeout_s: seconds an attempt may take, counted from its start; then its kernel is ended.
             num_cpus, num_gpus, resources: amounts that an attempt holds while it runs.
             memory: bytes that the scheduler sets aside for an attempt.
+            promoted_metrics: names of metrics of this task by which runs are compared; in MLflow, the run has them too.
             kernel: name of an installed kernelspec; default: the notebook's, else the runner's own interpreter.
             cwd: working directory, relative to the pipeline's file; default: the notebook's directory.
         """
@@ -122,6 +124,7 @@ class Pipeline:
             num_gpus=num_gpus,
             memory=memory,
             resources=dict(resources or {}),
+            promoted_metrics=_names(promoted_metrics),
         )
         return self._add(name or source_path.name.split(".")[0], source, parameters, after, options)
 
@@ -142,6 +145,7 @@ class Pipeline:
         num_gpus: float = 0.0,
         memory: int | None = None,
         resources: Mapping[str, float] | None = None,
+        promoted_metrics: Sequence[str] = (),
     ) -> Task:
         """Add a Python function as a task.
 
@@ -163,6 +167,7 @@ class Pipeline:
             num_gpus=num_gpus,
             memory=memory,
             resources=dict(resources or {}),
+            promoted_metrics=_names(promoted_metrics),
         )
         default_name = getattr(fn, "__name__", type(fn).__name__)
         return self._add(name or default_name, FunctionSource(function=fn), parameters, after, options)
@@ -327,6 +332,11 @@ def settings_of(
         timeout_s=timeout_s,
         wait_for_nodes=wait_for_nodes,
     )
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """One name alone is taken for a list of one, not of its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _console(

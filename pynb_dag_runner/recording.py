@@ -52,6 +52,7 @@ def _options_record(options: Options) -> OptionsRecord:
         num_gpus=options.num_gpus,
         memory_bytes=options.memory,
         resources=dict(options.resources),
+        promoted_metrics=options.promoted_metrics,
     )
 
 

@@ -53,7 +53,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IMPORTERS = {
     "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
-    "mlflow": {"mlflow_bridge.client"},
+    "mlflow": {"mlflow_bridge.client", "mlflow_bridge.capture"},  # past runs to a store; what tasks log
 }
 """Libraries that these files, or packages, alone may import: what they raise and how they change is dealt with there."""
 

@@ -33,6 +33,11 @@ class UploadedRun:
         return f"/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
 
     @property
+    def view_page(self) -> str:
+        """The saved view of the experiment; relative to the address of the UI."""
+        return f"{self.experiment_page}&viewStateShareKey=pynb-dag-runner"
+
+    @property
     def page(self) -> str:
         """The run's own page; relative to the address of the UI."""
         return f"/#/experiments/{self.experiment_id}/runs/{self.mlflow_run_id}?workflowType=machine_learning"

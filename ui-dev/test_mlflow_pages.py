@@ -77,6 +77,9 @@ def test_the_report_is_among_the_artifacts_of_a_run(page: Page, ui: SampleUi) ->
     report = page.frame_locator("iframe")
     expect(report.get_by_role("heading", name="What went wrong")).to_be_visible()
     expect(report.get_by_role("heading", name="Time")).to_be_visible()
+    # No file lies beside the page there.
+    expect(report.get_by_text("in MLflow, open a task's own run for them")).to_be_visible()
+    expect(report.locator("a[href]:not([href^='#'])")).to_have_count(0)
 
 
 def test_a_figure_that_a_task_logged_is_shown(page: Page, ui: SampleUi) -> None:
@@ -120,6 +123,33 @@ def test_an_interrupted_run_says_so_and_has_its_log(page: Page, ui: SampleUi) ->
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("output.log", exact=True).first.click()
     expect(page.get_by_text("waiting for the weather station")).to_be_visible()
+
+
+def test_the_saved_view_shows_runs_without_tasks_and_what_they_are_compared_by(page: Page, ui: SampleUi) -> None:
+    page.goto(ui.address + ui.runs["succeeded"].view_page)
+    for run in ui.runs.values():
+        expect(page.get_by_role("link", name=run.run_id)).to_be_visible()
+    for column in ("error/fit-1", "error/fit-2", "noise", "pynb_dag_runner.status"):
+        expect(page.get_by_role("columnheader", name=column).first).to_be_attached()
+
+
+def test_the_timeline_shows_tasks_and_attempts_as_bars(page: Page, ui: SampleUi) -> None:
+    page.goto(ui.run_page("failed"))
+    page.get_by_role("tab", name="Traces").click()
+    page.get_by_text("FAILED: ", exact=False).first.click()
+    page.locator("[data-component-id='shared.model-trace-explorer.toggle-show-timeline']").first.click()
+    for bar in ("temperatures", "measure", "clean", "attempt 1", "attempt 2"):
+        expect(page.locator("[data-testid^='timeline-tree-node']").filter(has_text=bar).first).to_be_visible()
+
+
+def test_promoted_metrics_are_compared_across_runs(page: Page, ui: SampleUi) -> None:
+    """Two runs side by side: their metrics in one table."""
+    chosen = [ui.runs[name] for name in ("less noise", "more noise")]
+    ids = ",".join(f'"{run.mlflow_run_id}"' for run in chosen)
+    page.goto(f'{ui.address}/#/compare-runs?runs=[{ids}]&experiments=["{chosen[0].experiment_id}"]')
+    expect(page.get_by_text("error/fit-1").first).to_be_visible()
+    for run in chosen:
+        expect(page.get_by_text(run.run_id).first).to_be_visible()
 
 
 def test_durations_of_tasks_are_charts_across_runs(page: Page, ui: SampleUi) -> None:

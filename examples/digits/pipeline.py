@@ -84,6 +84,7 @@ def digits(
                 "train_size": train_size,
                 "work_dir": work_dir,
             },
+            promoted_metrics=["roc_auc"],
         )
         scores[str(train_size)] = benchmark.output("scores")
 

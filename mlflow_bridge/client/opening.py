@@ -17,6 +17,16 @@ from mlflow_bridge.target import Target
 
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """MLflow's own 7 retries of 120 s each would keep a user with a mistyped address waiting for minutes."""
+_PATIENCE = {
+    # Tries again after 0, 4, 8 and 16 s and up to 3 s of chance: a server that is started again needs 5 to 20 s.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "2",
+    # Seconds, of one try. A server that passes a large file on to other storage answers when that is done.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    # An hour, if it says so: longer than anyone waits. The next upload goes on where this one stops.
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
+"""How long an upload waits for a server that it has reached: half a minute if it refuses, 5.5 if it hangs."""
 
 
 def open_store(target: Target) -> MlflowStore:
@@ -33,6 +43,8 @@ def open_store(target: Target) -> MlflowStore:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if target.database is None:
         store = MlflowStore(target)
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         with _environment(_FIRST_CONTACT):
             store.experiment("Default")
         return store
@@ -96,14 +108,13 @@ def _schema_of(database: Path) -> str | None:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a moment; those that the user has set stay."""
-    ours = {name: value for name, value in values.items() if name not in os.environ}
+    """Environment variables for a moment; those that the user has set to other values than ours stay."""
+    ours = {name: value for name, value in values.items() if os.environ.get(name) == _PATIENCE[name]}
     os.environ.update(ours)
     try:
         yield
     finally:
-        for name in ours:
-            del os.environ[name]
+        os.environ.update({name: _PATIENCE[name] for name in ours})
 
 
 @contextmanager

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_bridge.client.errors import translated
+from mlflow_bridge.client.models import ModelCalls
+from mlflow_bridge.client.traces import log_trace
 from mlflow_bridge.errors import StoreError
 from mlflow_bridge.target import Target
+from mlflow_bridge.traces import Trace
 from mlflow_bridge.values import Batch, Experiment, MlflowStatus, StoredRun
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class MlflowStore:
         self.target = target
         self.threads = 1 if target.database else SERVER_THREADS
         self._client = MlflowClient(tracking_uri=target.uri)
+        self.models = ModelCalls(target, self._client)
 
     def experiment(self, name: str) -> Experiment | None:
         """See :class:`mlflow_bridge.store.TrackingStore`, also for the other methods."""
@@ -39,6 +43,7 @@ class MlflowStore:
             name=found.name,
             artifact_location=found.artifact_location or "",
             deleted=found.lifecycle_stage == "deleted",
+            tags=dict(found.tags),
         )
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
@@ -58,10 +63,23 @@ class MlflowStore:
             raise StoreError(f"{self.target.shown} has made the experiment {name!r}, but does not find it")
         return experiment
 
+    def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
+        """One request for each tag: MLflow has no other."""
+        with translated(self.target):
+            for key, value in tags.items():
+                self._client.set_experiment_tag(experiment_id, key, value)
+
     def restore_experiment(self, experiment_id: str) -> None:
         """MLflow restores all runs of it, also those that had been deleted before."""
+        from mlflow.exceptions import MlflowException
+
         with translated(self.target):
-            self._client.restore_experiment(experiment_id)
+            try:
+                self._client.restore_experiment(experiment_id)
+            except MlflowException:
+                # If an answer was lost, MLflow's client has asked a second time.
+                if self._client.get_experiment(experiment_id).lifecycle_stage == "deleted":
+                    raise
 
     def search(self, experiment_id: str, tag: str, value: str, *, deleted_only: bool = False) -> Iterator[StoredRun]:
         """Page by page: an experiment may hold more runs than one answer."""
@@ -119,6 +137,16 @@ class MlflowStore:
         """What is nested in it is not restored with it."""
         with translated(self.target):
             self._client.restore_run(run_id)
+
+    def log_trace(self, experiment_id: str, run_id: str, trace: Trace) -> None:
+        """Not through MLflow's public client, which can't choose ids: an error here may be of any kind."""
+        try:
+            with translated(self.target):
+                log_trace(self.target, experiment_id, run_id, trace)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(f"{type(error).__name__}: {error}") from error
 
 
 def _stored(run: "Run") -> StoredRun:

@@ -1,13 +1,15 @@
 """``resume``: go on with a run in its own folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from pynb_dag_runner.cli.after_run import Uploader, upload_options
 from pynb_dag_runner.cli.inputs import build, given_parameters, parameter_options
 from pynb_dag_runner.cli.json_output import json_text
-from pynb_dag_runner.cli.run import EXIT_CODES, check_engine, engine_of, no_nan, result_document, run_console
+from pynb_dag_runner.cli.run import EXIT_CODES, check_engine, engine_of, no_nan, result_text, run_console
 from pynb_dag_runner.cli.streams import stdout_for_result
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would run again, and why; change nothing.")
 @click.option("--no-progress", is_flag=True, help="Say nothing while it goes on; failures are still summed up.")
+@upload_options
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
 def resume(
     run_dir: Path,
@@ -54,6 +57,7 @@ def resume(
     timeout_s: float | None,
     dry_run: bool,
     no_progress: bool,
+    uploader: Callable[[], Uploader | None],
     as_json: bool,
 ) -> int:
     """Go on with the run in RUN_DIR, in its own folder: only what has to runs again.
@@ -77,6 +81,7 @@ def resume(
             text = "".join(f"{line}\n" for line in preparation.resumption.sentences(earlier.id))
             out.write(json_text(_plan_document(preparation)) if as_json else text)
             return 0
+        upload = uploader()
         console.say(preparation.resumption.sentences(earlier.id))
         with console:
             result = resume_dag(
@@ -89,7 +94,7 @@ def resume(
             )
         if not preparation.resumption.nothing_to_do:
             console.summarise(result.status, result.folder, list(result.tasks.values()))
-        out.write(json_text(result_document(result, console.duration_s)) if as_json else f"{result.folder}\n")
+        out.write(result_text(result, console.duration_s, upload, as_json))
     return EXIT_CODES[result.status]
 
 

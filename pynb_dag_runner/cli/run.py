@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from pynb_dag_runner.cli.after_run import Uploader, upload_now, upload_options
 from pynb_dag_runner.cli.inputs import TARGET_HELP, build, given_parameters, parameter_options
 from pynb_dag_runner.cli.json_output import json_text, task_document
 from pynb_dag_runner.cli.streams import stdout_for_result
@@ -69,6 +70,7 @@ def no_nan(context: click.Context, option: click.Parameter, value: float | None)
 @click.option("--upstream", is_flag=True, help="With --task: run what these tasks need, too.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, in which order and how; run nothing.")
 @click.option("--no-progress", is_flag=True, help="Say nothing while it goes on; failures are still summed up.")
+@upload_options
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
 def run(
     target: str,
@@ -85,6 +87,7 @@ def run(
     upstream: bool,
     dry_run: bool,
     no_progress: bool,
+    uploader: Callable[[], Uploader | None],
     as_json: bool,
 ) -> int:
     """Run the pipeline TARGET, and keep everything that happens in a new run folder.
@@ -97,17 +100,16 @@ def run(
     from pynb_dag_runner.run_folder.records import SettingsRecord
 
     engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
-    limits = {"fail_fast": fail_fast, "timeout_s": timeout_s}
-    settings = SettingsRecord.model_validate({**engine, **limits, "tasks": tasks, "upstream": upstream})
-
+    chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream}
+    settings = SettingsRecord.model_validate({**engine, **chosen})
     with stdout_for_result() as out:
         pipeline = load(target, Path.cwd())
         dag = build(pipeline, given_parameters(parameter, parameters_file))
-        if tasks:
-            dag = dag.select(tasks, with_upstream=upstream)
+        dag = dag.select(tasks, with_upstream=upstream) if tasks else dag
         if dry_run:
             out.write(_plan(dag, as_json))
             return 0
+        upload = uploader()
         console = run_console(dag, live=executor != "inline", silent=no_progress)
         with console:
             from pynb_dag_runner.runner import run_dag
@@ -122,7 +124,7 @@ def run(
                 listeners=(console,),
             )
         console.summarise(result.status, result.folder, list(result.tasks.values()))
-        out.write(json_text(result_document(result, console.duration_s)) if as_json else f"{result.folder}\n")
+        out.write(result_text(result, console.duration_s, upload, as_json))
     return EXIT_CODES[result.status]
 
 
@@ -173,6 +175,12 @@ def run_console(
     before = attempts_before or {}
     attempts = {task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks}
     return RunConsole(sys.stderr, max_attempts=attempts, live=live and sys.stderr.isatty(), silent=silent)
+
+
+def result_text(result: "RunResult", duration_s: float | None, upload: Uploader | None, as_json: bool) -> str:
+    """What stands on stdout when a run has ended; it is uploaded before, if that is wanted."""
+    uploaded = upload_now(upload, result.folder, result.status)
+    return json_text(result_document(result, duration_s) | uploaded) if as_json else f"{result.folder}\n"
 
 
 def result_document(result: "RunResult", duration_s: float | None) -> dict[str, Any]:

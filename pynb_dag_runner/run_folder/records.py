@@ -61,6 +61,7 @@ class OptionsRecord(Record):
     num_gpus: float = 0.0
     memory_bytes: StoredInteger | None = None
     resources: dict[str, float] = {}
+    promoted_metrics: tuple[str, ...] = Field(default=(), description="metrics that stand for the whole run")
 
 
 class FingerprintRecord(Record):

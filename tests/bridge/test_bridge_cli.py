@@ -32,6 +32,13 @@ def invoke(command: str, *arguments: str | Path) -> Result:
     return CliRunner().invoke(loaded, [str(argument) for argument in arguments])
 
 
+def damaged_folder(output_dir: Path) -> Path:
+    """A run folder whose record was cut off."""
+    folder = make_run(output_dir, Task(), run_id="damaged")
+    (folder / "run.json").write_text('{"run_id": "dam')
+    return folder
+
+
 def test_upload_prints_one_line_for_each_run_and_tells_people_the_rest(sqlite_uri: str, tmp_path: Path) -> None:
     first = make_run(tmp_path / "runs", Task(), run_id="first")
     second = make_run(tmp_path / "runs", Task(), run_id="second")
@@ -60,23 +67,24 @@ def test_uploading_again_says_unchanged(sqlite_uri: str, tmp_path: Path) -> None
 
 def test_json_is_one_document(sqlite_uri: str, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "runs", Task())
-    result = invoke("upload", "--json", "--tracking-uri", sqlite_uri, folder, tmp_path)
+    result = invoke("upload", "--json", "--tracking-uri", sqlite_uri, folder, damaged_folder(tmp_path / "runs"))
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert document["tracking_uri"] == sqlite_uri
     good, bad = document["uploads"]
     assert (good["outcome"], good["run_id"], good["folder"]) == ("uploaded", RUN_ID, str(folder))
     assert bad["outcome"] == "failed"
-    assert "there is no run.json in it" in bad["error"]
+    assert "run.json: it is no JSON" in bad["error"]
 
 
 def test_a_bad_folder_does_not_keep_others_from_being_uploaded(sqlite_uri: str, tmp_path: Path) -> None:
     running = make_run(tmp_path / "runs", Task(), run_id="running", status=RunStatus.RUNNING, alive=True)
     folder = make_run(tmp_path / "runs", Task())
-    result = invoke("upload", "--tracking-uri", sqlite_uri, tmp_path, running, folder)
+    bad = damaged_folder(tmp_path / "runs")
+    result = invoke("upload", "--tracking-uri", sqlite_uri, bad, running, folder)
     assert result.exit_code == 1
     assert result.stdout.count("\n") == 1
-    assert f"failed: {tmp_path}: it is no run folder" in result.stderr
+    assert f"failed: {bad}/run.json: it is no JSON" in result.stderr
     assert f"failed: {running}: the run is still going on" in result.stderr
 
 
@@ -98,9 +106,11 @@ def test_dry_run_tells_what_is_there(sqlite_uri: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing argument 'RUN_DIR_OR_ZIP...'"),
+        ([], "Missing argument 'PATH...'"),
         (["no-such-folder"], "'no-such-folder' does not exist"),
         (["--tracking-uri", "mlruns", "."], "Error: the tracking URI 'mlruns' can't be uploaded to"),
+        (["."], "Error: .: there is no run folder in it, at any depth (no run.json), and no archive of some"),
+        (["--jobs", "0", "."], "'--jobs': 0 is not in the range x>=1"),
     ],
 )
 def test_bad_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
@@ -113,7 +123,7 @@ def test_a_store_that_does_not_answer_is_exit_code_1(tmp_path: Path) -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        result = invoke("upload", "--tracking-uri", uri, tmp_path)
+        result = invoke("upload", "--tracking-uri", uri, make_run(tmp_path / "runs", Task()))
     assert (result.exit_code, result.stderr) == (
         1,
         f"Error: can't reach an MLflow server at {uri}: connection refused\n",

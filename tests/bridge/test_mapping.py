@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_bridge.keys import task_key
 from mlflow_bridge.mapping import (
     RUN_STATUSES,
     TASK_STATUSES,
@@ -10,7 +11,6 @@ from mlflow_bridge.mapping import (
     map_attempt,
     map_pipeline,
     map_task,
-    task_key,
 )
 from mlflow_bridge.values import MappedRun, MlflowStatus
 from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus

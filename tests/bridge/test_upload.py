@@ -155,6 +155,7 @@ def test_a_task_costs_three_requests_and_one_for_each_file(
     with caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"):
         upload(make_run(tmp_path / "second", *(Task(name=f"t{n}") for n in range(5))), server_uri, experiment)
     lines = [record.getMessage() for record in caplog.records if "HTTP/1.1" in record.getMessage()]
-    # First contact, experiment, parent searched and made, 4 files of the parent, its end and data, last search.
-    around = 1 + 1 + 2 + 4 + 2 + 1
+    # First contact, experiment, parent searched and made, trace and its spans, 4 files of the parent, its end and data,
+    # last search.
+    around = 1 + 1 + 2 + 2 + 4 + 2 + 1
     assert len(lines) == around + 5 * (3 + 3), "\n".join(lines)

@@ -52,7 +52,12 @@ def temperatures(
 
     errors = {}
     for degree in degrees:
-        fit = p.notebook("notebooks/fit.py", name=f"fit-{degree}", parameters={**cleaned, "degree": degree})
+        fit = p.notebook(
+            "notebooks/fit.py",
+            name=f"fit-{degree}",
+            parameters={**cleaned, "degree": degree},
+            promoted_metrics=["error"],
+        )
         errors[str(degree)] = fit.output("error")
     compare = p.notebook("notebooks/compare.py", parameters={"errors": errors})
     p.function(choose_best, parameters={"errors": errors}, after=[compare])

@@ -1,0 +1,112 @@
+"""``run --upload``: the store is tried before the run, and the run folder uploaded after it.
+
+Both in processes of their own: MLflow takes 1.5 s and 100 MB to import and sets variables of the environment, which
+the driver of a run, and the tasks that inherit them, shall not have.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow_bridge.errors import StoreError
+from mlflow_bridge.target import Target, resolve_target
+
+_GRACE_S = 10.0
+_TRY = "import sys; from mlflow_bridge.after_run import try_store; sys.exit(try_store(sys.argv[1:]))"
+_UPLOAD = "import sys; from mlflow_bridge.cli import upload; upload(sys.argv[1:])"
+
+
+def prepare(
+    tracking_uri: str | None, experiment: str | None
+) -> Callable[[Path, Callable[[str], None]], dict[str, Any]]:
+    """Make sure that the store answers; an sqlite file is made.
+
+    Returns:
+        What uploads a run folder, tells people about it, and gives a record as ``upload --json`` has it. It raises
+        nothing for a failed upload.
+
+    Raises:
+        TargetError: the URI can't be used.
+        StoreError: MLflow is not installed, or the store does not answer.
+    """
+    target = resolve_target(tracking_uri)
+    options = [f"--tracking-uri={tracking_uri}"] if tracking_uri else []
+    tried = _python(_TRY, *options, capture=True)
+    if tried.returncode:
+        raise StoreError(tried.stderr.strip() or f"the store can't be tried (exit code {tried.returncode})")
+    if experiment:
+        options.append(f"--experiment={experiment}")
+
+    def upload(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+        record = _uploaded(folder, options)
+        if record["outcome"] == "failed":
+            say(f"the upload failed: {record['error']}")
+            say(f"The run folder is complete. To upload it: {_command(folder, target, tracking_uri, experiment)}")
+        elif str(record["uri"]).startswith("http"):
+            say(str(record["uri"]))
+        return record
+
+    return upload
+
+
+def try_store(options: list[str]) -> int:
+    """Open the store that ``--tracking-uri=URI`` names; says on stderr what is wrong with it. Returns an exit code."""
+    from mlflow_bridge.client import open_store
+    from pynb_dag_runner.errors import PynbDagRunnerError
+
+    try:
+        open_store(resolve_target(options[0].removeprefix("--tracking-uri=") if options else None))
+    except PynbDagRunnerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _uploaded(folder: Path, options: list[str]) -> dict[str, Any]:
+    """The record of the only upload; made up if the process ends without one."""
+    failed = {"folder": str(folder), "outcome": "failed", "tried": True}
+    try:
+        ended = _python(_UPLOAD, "--json", *options, str(folder), capture=False)
+    except KeyboardInterrupt:
+        return {**failed, "error": "it was interrupted"}
+    try:
+        (record,) = json.loads(ended.stdout)["uploads"]
+        return dict(record)
+    except ValueError:
+        return {**failed, "error": f"see above (exit code {ended.returncode})"}
+
+
+def _python(code: str, *arguments: str, capture: bool) -> "subprocess.CompletedProcess[str]":
+    """Another Python. ``capture`` its stderr; else it is shown, as that of this process."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if capture else None,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except KeyboardInterrupt:
+            # The terminal has told it, too.
+            try:
+                process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err or "")
+
+
+def _command(folder: Path, target: Target, tracking_uri: str | None, experiment: str | None) -> str:
+    """How to upload the folder again. A password is not said."""
+    words = ["pynb-dag-runner", "upload", str(folder)]
+    if tracking_uri:
+        words += ["--tracking-uri", target.shown]
+    if experiment:
+        words += ["--experiment", experiment]
+    return shlex.join(words)

@@ -1,0 +1,90 @@
+"""``run --upload`` and ``resume --upload``: another package takes the run folder when the run has ended.
+
+Which one, and how, is said by the entry point :data:`NAME` in the group :data:`GROUP`: a function that is called before
+the run, and returns what is called after it.
+"""
+
+import functools
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pynb_dag_runner.errors import PynbDagRunnerError, UsageError, visible
+from pynb_dag_runner.outcome import RunStatus
+
+GROUP = "pynb_dag_runner.after_run"
+NAME = "upload"
+
+Uploader = Callable[[Path, Callable[[str], None]], dict[str, Any]]
+"""Takes a run folder and what says lines to people; gives a record for ``--json``. Raises nothing for what goes wrong
+with the upload: the record's ``outcome`` is ``failed`` then."""
+Prepare = Callable[[str | None, str | None], Uploader]
+"""Takes tracking URI and experiment, None for the defaults. Raises a ``PynbDagRunnerError`` if it would fail."""
+
+
+def upload_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of this file, for a command, which gets ``uploader`` instead: call it before the run, see
+    :func:`_prepared`; None stands for no upload.
+    """
+
+    @functools.wraps(command)
+    def with_uploader(*, upload: bool, tracking_uri: str | None, experiment: str | None, **others: Any) -> int:
+        for option, value in (("--tracking-uri", tracking_uri), ("--experiment", experiment)):
+            if value is not None and not upload:
+                raise click.UsageError(f"{option} says where --upload uploads to; there is no --upload")
+        return command(uploader=lambda: _prepared(tracking_uri, experiment) if upload else None, **others)
+
+    options = (
+        click.option("--upload", is_flag=True, help="When the run has ended, upload it to MLflow."),
+        click.option("--tracking-uri", metavar="URI", help="With --upload: where to; see upload."),
+        click.option("--experiment", metavar="NAME", help="With --upload: MLflow experiment; see upload."),
+    )
+    decorated: Callable[..., int] = with_uploader
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def _prepared(tracking_uri: str | None, experiment: str | None) -> Uploader:
+    """What uploads the run when it has ended.
+
+    Raises:
+        UsageError: nothing that uploads is installed, or it would fail: a wrong address, a store that does not answer.
+    """
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == NAME]
+    if not found:
+        raise UsageError(f"--upload: nothing that uploads is installed (entry point {NAME!r} of {GROUP})")
+    try:
+        prepare: Prepare = found[0].load()
+    except Exception as error:
+        raise UsageError(f"--upload can't be loaded from {found[0].value}: {type(error).__name__}: {error}") from error
+    try:
+        return prepare(tracking_uri, experiment)
+    except PynbDagRunnerError as error:
+        raise UsageError(f"--upload: {error}; nothing has run") from error
+
+
+def upload_now(uploader: Uploader | None, folder: Path, status: RunStatus) -> dict[str, Any]:
+    """Upload the run; whatever comes of it, the run's exit code stays.
+
+    Returns:
+        What ``--json`` has to add: nothing, or ``upload``.
+    """
+    if uploader is None:
+        return {}
+    if status is RunStatus.CANCELLED:
+        return {"upload": _not_now(folder)}
+    return {"upload": uploader(folder, _say)}
+
+
+def _not_now(folder: Path) -> dict[str, Any]:
+    """Whoever has interrupted a run does not want to wait for a server."""
+    _say(f"not uploaded, since the run was interrupted; to upload it: pynb-dag-runner upload {folder}")
+    return {"folder": str(folder), "outcome": "failed", "error": "the run was interrupted", "tried": False}
+
+
+def _say(line: str) -> None:
+    click.echo(visible(line), err=True)
