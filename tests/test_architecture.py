@@ -55,7 +55,7 @@ ONLY_IMPORTERS = {
     "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
     "mlflow": {"mlflow_bridge.client", "mlflow_bridge.capture"},  # past runs to a store; what tasks log
 }
-"""Libraries that these files, or packages, alone may import: what they raise and how they change is dealt with there."""
+"""Libraries that these files, or packages, alone may import: what they raise and change is dealt with there."""
 
 BRIDGE_MAY_IMPORT = {"run_folder", "errors", "outcome"}
 """Rooms of the runner: a run folder is read through the reader, and nothing of how it was made is known."""

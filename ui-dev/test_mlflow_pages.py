@@ -129,17 +129,25 @@ def test_the_saved_view_shows_runs_without_tasks_and_what_they_are_compared_by(p
     page.goto(ui.address + ui.runs["succeeded"].view_page)
     for run in ui.runs.values():
         expect(page.get_by_role("link", name=run.run_id)).to_be_visible()
-    for column in ("error/fit-1", "error/fit-2", "noise", "pynb_dag_runner.status"):
+    for column in ("error/fit-1", "error/fit-2", "tasks/failed", "degrees"):
         expect(page.get_by_role("columnheader", name=column).first).to_be_attached()
 
 
 def test_the_timeline_shows_tasks_and_attempts_as_bars(page: Page, ui: SampleUi) -> None:
     page.goto(ui.run_page("failed"))
     page.get_by_role("tab", name="Traces").click()
-    page.get_by_text("FAILED: ", exact=False).first.click()
+    page.get_by_text('"fault": "raise"').first.click()
     page.locator("[data-component-id='shared.model-trace-explorer.toggle-show-timeline']").first.click()
-    for bar in ("temperatures", "measure", "clean", "attempt 1", "attempt 2"):
-        expect(page.locator("[data-testid^='timeline-tree-node']").filter(has_text=bar).first).to_be_visible()
+    for bar in ("measure", "clean", "attempt 1", "attempt 2"):
+        expect(page.get_by_text(bar, exact=True).last).to_be_visible()
+
+
+def test_the_description_of_a_run_leads_to_its_timeline(page: Page, ui: SampleUi) -> None:
+    page.goto(ui.run_page("failed"))
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="timeline").first.click()
+    expect(opened.value.get_by_text("Spans", exact=True)).to_be_visible()
+    expect(opened.value.get_by_text("measure", exact=True).last).to_be_visible()
 
 
 def test_promoted_metrics_are_compared_across_runs(page: Page, ui: SampleUi) -> None:
@@ -152,10 +160,10 @@ def test_promoted_metrics_are_compared_across_runs(page: Page, ui: SampleUi) -> 
         expect(page.get_by_text(run.run_id).first).to_be_visible()
 
 
-def test_durations_of_tasks_are_charts_across_runs(page: Page, ui: SampleUi) -> None:
+def test_durations_and_promoted_metrics_of_tasks_are_charts_across_runs(page: Page, ui: SampleUi) -> None:
     page.goto(ui.experiment_page() + "&compareRunsMode=CHART")
-    for task in ("fit-1", "fit-2"):
-        expect(page.get_by_role("heading", name=f"task_duration_s/{task}")).to_be_visible()
+    for chart in ("error/fit-1", "error/fit-2", "task_duration_s/clean", "task_duration_s/compare"):
+        expect(page.get_by_role("heading", name=chart)).to_be_visible()
 
 
 def test_nothing_is_asked_of_other_servers(page: Page, ui: SampleUi) -> None:

@@ -1,0 +1,1 @@
+"""How fast runs come to MLflow."""

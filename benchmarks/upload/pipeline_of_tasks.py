@@ -1,4 +1,4 @@
-"""A real run folder to be uploaded: one pipeline run with many tasks that have the same parameters, metrics and files."""
+"""A run folder to be uploaded: one real run of many tasks that have the same parameters, metrics and files."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ways of uploading one run that are compared. All send the same parameters, metrics, tags and files of each task."""
+"""The ways of uploading one run that are compared: all send the same parameters, metrics, tags and files of a task."""
 
 import threading
 from collections.abc import Callable, Iterator

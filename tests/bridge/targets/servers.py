@@ -42,7 +42,8 @@ def running_mlflow(
     command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(directory / "artifacts")]
     with (directory / "log").open("ab") as log:
         server = subprocess.Popen(
-            [*command, *options],
+            # It ends when we do, also if we are killed.
+            ["setpriv", "--pdeathsig", "TERM", "--", *command, *options],
             env={**os.environ, **_LEAN, **environment},
             cwd=directory,
             stdin=subprocess.DEVNULL,
