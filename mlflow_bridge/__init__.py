@@ -90,5 +90,5 @@ def upload_many(
     sources = find_sources(Path(path) for path in given)
     store = open_store(resolve_target(tracking_uri))
     session = Session(store, experiment, len(sources))
-    done = upload_each(sources, session, Wish(restore=restore), jobs=jobs_for(store, jobs, len(sources)))
+    done = upload_each(sources, session, Wish(restore=restore), jobs=jobs_for(store, jobs, sources))
     return tuple(one for one in done if isinstance(one, UploadResult | UploadFailure))

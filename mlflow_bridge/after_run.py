@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +21,62 @@ _TRY = "import sys; from mlflow_bridge.after_run import try_store; sys.exit(try_
 _UPLOAD = "import sys; from mlflow_bridge.cli import upload; upload(sys.argv[1:])"
 
 
-def prepare(
-    tracking_uri: str | None, experiment: str | None
-) -> Callable[[Path, Callable[[str], None]], dict[str, Any]]:
-    """Make sure that the store answers; an sqlite file is made.
+@dataclass(frozen=True, kw_only=True)
+class UploadAfterRun:
+    """Uploads a run folder to where :func:`prepare` has found a store."""
 
-    Returns:
-        What uploads a run folder, tells people about it, and gives a record as ``upload --json`` has it. It raises
-        nothing for a failed upload.
+    target: Target
+    tracking_uri: str | None
+    experiment: str | None
+
+    def __call__(self, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+        """Upload a run folder.
+
+        Args:
+            say: takes lines for people.
+
+        Returns:
+            A record as ``upload --json`` has it. Its outcome is ``failed`` if anything goes wrong; nothing is raised.
+        """
+        options = _options(self.target, self.tracking_uri)
+        if self.experiment:
+            options.append(f"--experiment={self.experiment}")
+        record = _uploaded(folder, options)
+        if record["outcome"] == "failed":
+            say(f"the upload failed: {record['error']}")
+            say(f"The run folder is complete. To upload it: {self.command(folder)}")
+        elif str(record["uri"]).startswith("http"):
+            say(str(record["uri"]))
+        return record
+
+    def command(self, folder: Path) -> str:
+        """How to upload the folder by hand. A password is not said."""
+        words = ["pynb-dag-runner", "upload", str(folder)]
+        if self.tracking_uri:
+            words += ["--tracking-uri", self.target.shown]
+        if self.experiment:
+            words += ["--experiment", self.experiment]
+        return shlex.join(words)
+
+
+def prepare(tracking_uri: str | None, experiment: str | None) -> UploadAfterRun:
+    """Make sure that the store answers; an sqlite file is made.
 
     Raises:
         TargetError: the URI can't be used.
         StoreError: MLflow is not installed, or the store does not answer.
     """
     target = resolve_target(tracking_uri)
-    options = [f"--tracking-uri={tracking_uri}"] if tracking_uri else []
-    tried = _python(_TRY, *options, capture=True)
+    tried = _python(_TRY, *_options(target, tracking_uri), capture=True)
     if tried.returncode:
         raise StoreError(tried.stderr.strip() or f"the store can't be tried (exit code {tried.returncode})")
-    if experiment:
-        options.append(f"--experiment={experiment}")
+    return UploadAfterRun(target=target, tracking_uri=tracking_uri, experiment=experiment)
 
-    def upload(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-        record = _uploaded(folder, options)
-        if record["outcome"] == "failed":
-            say(f"the upload failed: {record['error']}")
-            say(f"The run folder is complete. To upload it: {_command(folder, target, tracking_uri, experiment)}")
-        elif str(record["uri"]).startswith("http"):
-            say(str(record["uri"]))
-        return record
 
-    return upload
+def _options(target: Target, tracking_uri: str | None) -> list[str]:
+    """A file with its absolute path: a task may change the directory of this process."""
+    uri = target.uri if target.database else tracking_uri
+    return [f"--tracking-uri={uri}"] if uri else []
 
 
 def try_store(options: list[str]) -> int:
@@ -82,7 +108,8 @@ def _uploaded(folder: Path, options: list[str]) -> dict[str, Any]:
 
 def _python(code: str, *arguments: str, capture: bool) -> "subprocess.CompletedProcess[str]":
     """Another Python. ``capture`` its stderr; else it is shown, as that of this process."""
-    command = [sys.executable, "-c", code, *arguments]
+    # -P: a module of the user's project may have the name of one that an upload needs.
+    command = [sys.executable, "-P", "-c", code, *arguments]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -100,13 +127,3 @@ def _python(code: str, *arguments: str, capture: bool) -> "subprocess.CompletedP
                 process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err or "")
-
-
-def _command(folder: Path, target: Target, tracking_uri: str | None, experiment: str | None) -> str:
-    """How to upload the folder again. A password is not said."""
-    words = ["pynb-dag-runner", "upload", str(folder)]
-    if tracking_uri:
-        words += ["--tracking-uri", target.shown]
-    if experiment:
-        words += ["--experiment", experiment]
-    return shlex.join(words)

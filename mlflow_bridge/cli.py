@@ -78,18 +78,26 @@ def _upload(
     paths: Sequence[Path], tracking_uri: str | None, experiment: str | None, wish: "Wish", jobs: int | None, json: bool
 ) -> int:
     """Upload all that there is at some paths, and say how it went; returns the exit code."""
+    from mlflow_bridge.errors import UploadError
     from mlflow_bridge.finding import find_sources
-    from mlflow_bridge.many import jobs_for
+    from mlflow_bridge.many import jobs_for, none_tried
     from mlflow_bridge.target import resolve_target
     from mlflow_bridge.telling import Told
 
     target = resolve_target(tracking_uri)
     sources = find_sources(paths)
-    session = _session(target, experiment, len(sources), wish.dry_run)
     told = Told(sys.stderr, len(sources), keep=json)
+    try:
+        session = _session(target, experiment, len(sources), wish.dry_run)
+    except UploadError as error:
+        if json:
+            for failure in none_tried(sources, str(error)):
+                told.done(failure)
+            click.echo(told.document(target, dry_run=wish.dry_run, interrupted=False))
+        raise
     if jobs and jobs > 1 and target.database:
         told.say("--jobs: one run at a time, since sqlite knows one writer; a server takes several")
-    at_once = jobs_for(session.store, jobs, len(sources)) if session else 1
+    at_once = jobs_for(session.store, jobs, sources) if session else 1
     interrupted = not _all_done(sources, session, wish, at_once, told)
     told.summary(dry_run=wish.dry_run, interrupted=interrupted)
     if json:

@@ -9,10 +9,10 @@ from mlflow_bridge.keys import KEY, NOTE, pipeline_key
 from mlflow_bridge.limits import MAX_EXPERIMENT_NAME_CHARACTERS, MAX_EXPERIMENT_TAG_CHARACTERS, cut
 from mlflow_bridge.store import TrackingStore
 from mlflow_bridge.values import Experiment, StoredRun
-from pynb_dag_runner.run_folder import Run
+from pynb_dag_runner.run_folder import Run, RunRecord
 
 
-def experiment_name(run: Run, wanted: str | None) -> str:
+def experiment_name(run: Run | RunRecord, wanted: str | None) -> str:
     """The experiment of a run: the pipeline's name, unless the user wants another.
 
     Raises:

@@ -3,7 +3,7 @@
 import hashlib
 
 from mlflow_bridge.limits import storable
-from pynb_dag_runner.run_folder import AttemptRun, Run, TaskRun
+from pynb_dag_runner.run_folder import AttemptRun, Run, RunRecord, TaskRun
 from pynb_dag_runner.run_folder.paths import encode_name
 
 KEY = "pynb_dag_runner.key"
@@ -24,9 +24,9 @@ PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 
 
-def pipeline_key(run: Run) -> str:
+def pipeline_key(run: Run | RunRecord) -> str:
     """The key of the parent run."""
-    return run.id
+    return run.id if isinstance(run, Run) else run.run_id
 
 
 def task_key(run: Run, task: TaskRun) -> str:

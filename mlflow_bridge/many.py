@@ -1,5 +1,6 @@
 """Many uploads: several at once, one after the other handed on; a bad folder does not end them, a lost store does."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ from mlflow_bridge.store import TrackingStore
 from mlflow_bridge.uploading import preview, readable_run, upload_folder
 from mlflow_bridge.values import UploadFailure, UploadOutcome, UploadPlan, UploadResult
 from pynb_dag_runner.errors import RunFolderError, UsageError
+from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.run_folder import read_run_record
 from pynb_dag_runner.run_folder.archives import OpenedRun, opened
 
 DEFAULT_JOBS = 4
@@ -28,7 +31,7 @@ _LOST_AFTER = 2
 Done = UploadResult | UploadPlan | UploadFailure
 
 
-def jobs_for(store: TrackingStore, wanted: int | None, sources: int) -> int:
+def jobs_for(store: TrackingStore, wanted: int | None, sources: Sequence[Path | RunFolderError]) -> int:
     """How many runs are uploaded at once; sets how many requests each of them makes at once.
 
     A local file gets one: MLflow writes it with the interpreter's lock held most of the time, and sqlite knows one
@@ -36,13 +39,18 @@ def jobs_for(store: TrackingStore, wanted: int | None, sources: int) -> int:
 
     Args:
         wanted: by the user; None for the default.
-        sources: run folders and archives that there are.
+        sources: as :func:`upload_each` takes them; nobody knows how many runs an archive holds.
     """
     if store.threads == 1:
         return 1
-    jobs = min(wanted or DEFAULT_JOBS, MAX_REQUESTS, sources) or 1
+    most = len(sources) if all(_is_folder(source) for source in sources) else MAX_REQUESTS
+    jobs = max(1, min(wanted or DEFAULT_JOBS, MAX_REQUESTS, most))
     store.threads = max(1, min(store.threads, MAX_REQUESTS // jobs))
     return jobs
+
+
+def _is_folder(source: Path | RunFolderError) -> bool:
+    return isinstance(source, RunFolderError) or source.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +81,9 @@ def upload_each(
     """
     work = _Work(session, wish, listener)
     lost = _Lost(session.store if session else None)
+    count = _Count(session, listener, known=len(sources))
     with ExitStack() as extracted, _Pool(jobs, work.stop, listener.stopping) as pool:
-        units = _units(sources, extracted)
+        units = _units(sources, extracted, count)
         window: deque[_Unit] = deque()
         after = 0
         while not lost.reason:
@@ -87,17 +96,21 @@ def upload_each(
             ended = first.wait()
             first.close()
             after = first.number
-            listener.path_done(after, len(sources))
             yield ended.done
+            count.one_done()
             lost.count(ended.store_failed)
         work.stop.set()
         pool.cancel()
         for begun in window:
             after = begun.number
             yield begun.wait(lost.reason).done
-        # Archives that were not opened are named as such.
-        for path in sources[after:]:
-            yield _not_tried(path.file if isinstance(path, RunFolderError) else path, lost.reason)
+        yield from none_tried(sources[after:], lost.reason)
+
+
+def none_tried(sources: Sequence[Path | RunFolderError], reason: str) -> Iterator[UploadFailure]:
+    """What becomes of sources if the store is not there. Archives, which nobody has opened, are named as such."""
+    for source in sources:
+        yield _not_tried(source.file if isinstance(source, RunFolderError) else source, reason)
 
 
 @contextmanager
@@ -167,7 +180,27 @@ def _not_tried(path: Path, reason: str) -> UploadFailure:
     return UploadFailure(folder=path, error=f"not tried: {reason}", tried=False)
 
 
-def _units(sources: Sequence[Path | RunFolderError], extracted: ExitStack) -> Iterator[_Unit]:
+class _Count:
+    """How many runs there are, as far as that is known, and how many are done."""
+
+    def __init__(self, session: Session | None, listener: Listener, known: int) -> None:
+        self._session, self._listener = session, listener
+        self._known, self._done = known, 0
+
+    def more(self, number: int) -> None:
+        """So many more than were known."""
+        self._known += number
+        if self._session:
+            self._session.expect(number)
+        self._listener.runs_done(self._done, self._known)
+
+    def one_done(self) -> None:
+        """One more is done."""
+        self._done += 1
+        self._listener.runs_done(self._done, self._known)
+
+
+def _units(sources: Sequence[Path | RunFolderError], extracted: ExitStack, count: _Count) -> Iterator[_Unit]:
     """The runs of all sources. The last one of an archive removes, by ``close``, what was extracted."""
     for number, source in enumerate(sources, start=1):
         if isinstance(source, RunFolderError):
@@ -180,6 +213,8 @@ def _units(sources: Sequence[Path | RunFolderError], extracted: ExitStack) -> It
         except RunFolderError as error:
             yield _Unit(number, error, source, files.close)
             continue
+        if len(runs) > 1:
+            count.more(len(runs) - 1)
         for run in runs[:-1]:
             yield _Unit(number - 1, run, run.shown, lambda: None)
         yield _Unit(number, runs[-1], runs[-1].shown, files.close)
@@ -241,16 +276,19 @@ class _Work:
         return _Ended(done=done if run.shown == run.folder else replace(done, folder=run.shown))
 
     def _done(self, run: OpenedRun) -> Done:
-        read = readable_run(run.folder)
+        folder = Path(os.path.abspath(run.folder))
+        record = read_run_record(folder)
+        if self._session is None or record.status is RunStatus.RUNNING:
+            readable_run(folder)
         if self._session is None:
-            return UploadPlan(folder=read.folder, run_id=read.id, outcome=UploadOutcome.UPLOADED)
-        with self._session.alone(read.id):
-            unchanged = self._session.unchanged(read)
+            return UploadPlan(folder=folder, run_id=record.run_id, outcome=UploadOutcome.UPLOADED)
+        with self._session.alone(record.run_id):
+            unchanged = self._session.unchanged(folder, record)
             if self._wish.dry_run:
-                outcome = unchanged.outcome if unchanged else self._preview(read.folder, self._session)
-                return UploadPlan(folder=read.folder, run_id=read.id, outcome=outcome)
+                outcome = unchanged.outcome if unchanged else self._preview(folder, self._session)
+                return UploadPlan(folder=folder, run_id=record.run_id, outcome=outcome)
             return unchanged or upload_folder(
-                read.folder,
+                folder,
                 self._session.store,
                 experiment=self._session.experiment,
                 restore=self._wish.restore,

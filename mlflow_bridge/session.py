@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 from mlflow_bridge.converging import chosen, is_complete, is_superseded, revision
@@ -17,7 +18,7 @@ from mlflow_bridge.links import run_link
 from mlflow_bridge.store import TrackingStore
 from mlflow_bridge.values import Experiment, StoredRun, UploadOutcome, UploadResult
 from mlflow_bridge.views import view_page
-from pynb_dag_runner.run_folder import Run
+from pynb_dag_runner.run_folder import RunRecord
 
 FEW = 5
 """Up to so many, runs are asked for one by one: an experiment's list may be long."""
@@ -40,16 +41,21 @@ class Session:
 
     Args:
         experiment: name of the MLflow experiment; None for the pipeline's name.
-        expected: about how many runs are to be uploaded.
+        expected: how many runs are to be uploaded, as far as that is known; see :meth:`expect`.
     """
 
     def __init__(self, store: TrackingStore, experiment: str | None, expected: int) -> None:
         self.store = store
         self.experiment = experiment
-        self._most = _PAGE + _PER_UPLOAD * expected if expected > FEW else 0
+        self._expected = expected
         self._lock = Lock()
         self._listed: dict[str, _Listed | None] = {}
         self._runs: dict[str, Lock] = {}
+
+    def expect(self, more: int) -> None:
+        """An archive holds so many more runs than were expected."""
+        with self._lock:
+            self._expected += more
 
     @contextmanager
     def alone(self, run_id: str) -> Iterator[None]:
@@ -59,23 +65,21 @@ class Session:
         with lock:
             yield
 
-    def unchanged(self, run: Run) -> UploadResult | None:
+    def unchanged(self, folder: Path, run: RunRecord) -> UploadResult | None:
         """The result for a run that is known to be there as it is in its folder; None if that has to be asked.
 
         Raises:
             UploadError: MLflow does not answer, or the experiment's name is none.
         """
-        if not self._most:
-            return None
         listed = self._of(experiment_name(run, self.experiment))
-        if listed is None or run.id in listed.damaged:
+        if listed is None or run.run_id in listed.damaged:
             return None
         there = listed.complete.get(pipeline_key(run))
-        if there is None or revision(there) != len(run.record.resumes):
+        if there is None or revision(there) != len(run.resumes):
             return None
         return UploadResult(
-            folder=run.folder,
-            run_id=run.id,
+            folder=folder,
+            run_id=run.run_id,
             outcome=UploadOutcome.UNCHANGED,
             tracking_uri=self.store.target.shown,
             experiment_id=listed.experiment.id,
@@ -88,10 +92,12 @@ class Session:
     def _of(self, name: str) -> _Listed | None:
         with self._lock:
             if name not in self._listed:
-                self._listed[name] = self._list(name)
+                if self._expected <= FEW:
+                    return None
+                self._listed[name] = self._list(name, _PAGE + _PER_UPLOAD * self._expected)
             return self._listed[name]
 
-    def _list(self, name: str) -> _Listed | None:
+    def _list(self, name: str, most: int) -> _Listed | None:
         """None if there is no such experiment, or too much in its bin; whatever is wrong is said by each upload."""
         experiment = self.store.experiment(name)
         if experiment is None:
@@ -102,12 +108,12 @@ class Session:
             return None
         damaged: set[str] = set()
         for kind in ("task", "attempt", "mlflow"):
-            binned = list(itertools.islice(self._search(experiment, kind, deleted_only=True), self._most + 1))
-            if len(binned) > self._most:
+            binned = list(itertools.islice(self._search(experiment, kind, deleted_only=True), most + 1))
+            if len(binned) > most:
                 return None
             damaged |= {run.tags.get(RUN_ID, "") for run in binned if not is_superseded(run)}
         by_key: dict[str, list[StoredRun]] = {}
-        for run in itertools.islice(self._search(experiment, "pipeline"), self._most):
+        for run in itertools.islice(self._search(experiment, "pipeline"), most):
             by_key.setdefault(run.tags.get(KEY, ""), []).append(run)
         best = ((key, chosen(same)) for key, same in by_key.items())
         complete = {key: run for key, run in best if run and is_complete(run)}

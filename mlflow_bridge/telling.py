@@ -28,13 +28,13 @@ class Told:
 
     Args:
         stream: for people; progress is shown if it is a terminal.
-        sources: folders and archives that there are.
+        sources: folders and archives that there are; an archive may turn out to hold many runs.
         keep: records, for the JSON document.
     """
 
     def __init__(self, stream: TextIO, sources: int, *, keep: bool) -> None:
         self.keep = keep
-        self._stream, self._sources = stream, sources
+        self._stream, self._known = stream, sources
         self._live = stream.isatty()
         self._lock = Lock()
         self._shown = self._run_line = ""
@@ -58,7 +58,7 @@ class Told:
         return Listener(
             task_done=self._task_done,
             waiting=lambda: self.say("waiting for another upload of this folder to end"),
-            path_done=self._path_done,
+            runs_done=self._runs_done,
             stopping=lambda: self.say("what is under way ends with its next task (Ctrl-C: at once)"),
         )
 
@@ -77,10 +77,10 @@ class Told:
             self.records.append(record(done))
         if isinstance(done, UploadFailure):
             self._failures.append(done)
-            if done.tried and self._sources == 1:
+            if done.tried and self._known == 1:
                 self.say(f"failed: {_named(done)}")
         elif isinstance(done, UploadPlan):
-            if self._sources == 1 or done.outcome is not UploadOutcome.UNCHANGED:
+            if self._known == 1 or done.outcome is not UploadOutcome.UNCHANGED:
                 self.say(f"{done.folder}: {_PLANS[done.outcome]}")
         else:
             self._result(done)
@@ -90,10 +90,10 @@ class Told:
         with self._lock:
             self._clear()
         total = sum(self._counts.values())
-        if self._sources > 1 or total > 1:
+        if self._known > 1 or total > 1:
             self._sum_up(total, dry_run)
         if interrupted:
-            left = f" ({total:,} done of at least {self._sources:,})" if self._sources > 1 else ""
+            left = f" ({total:,} done of at least {self._known:,})" if self._known > 1 else ""
             self.say(f"interrupted{left}; the same command again goes on where this stopped")
 
     def _sum_up(self, total: int, dry_run: bool) -> None:
@@ -101,7 +101,7 @@ class Told:
         tried = [failure for failure in self._failures if failure.tried]
         counts = ", ".join(f"{self._counts[word]:,} {word}" for word in _ORDER if self._counts[word])
         self.say(f"{runs(total)}{', dry run' if dry_run else ''}: {counts or 'nothing done'}")
-        for failure in tried[:_MOST_REASONS] if self._sources > 1 else ():
+        for failure in tried[:_MOST_REASONS] if self._known > 1 else ():
             self.say(f"failed: {_named(failure)}")
         if len(tried) > _MOST_REASONS:
             self.say(f"... and {len(tried) - _MOST_REASONS:,} more; --json has all of them")
@@ -117,16 +117,17 @@ class Told:
 
     def _result(self, result: UploadResult) -> None:
         self._sent = True
-        if self._sources == 1 or result.outcome is not UploadOutcome.UNCHANGED:
+        if self._known == 1 or result.outcome is not UploadOutcome.UNCHANGED:
             tasks = "1 task" if result.tasks == 1 else f"{result.tasks} tasks"
             self.say(f"{result.outcome.value}: {result.run_id} ({tasks}) in {result.tracking_uri}")
         for warning in result.warnings:
-            self.say(f"warning: {warning}" if self._sources == 1 else f"warning: {result.run_id}: {warning}")
+            self.say(f"warning: {warning}" if self._known == 1 else f"warning: {result.run_id}: {warning}")
 
     def _task_done(self, done: int, total: int) -> None:
         self._show(f"{self._run_line}task {done} of {total}")
 
-    def _path_done(self, done: int, total: int) -> None:
+    def _runs_done(self, done: int, total: int) -> None:
+        self._known = total
         failed = f", {len(self._failures):,} failed" if self._failures else ""
         self._run_line = f"{done:,} of {total:,} done{failed}; " if total > 1 else ""
         if total > 1:

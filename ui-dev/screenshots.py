@@ -6,7 +6,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from browser import chromium, context_for_mlflow
@@ -69,7 +69,6 @@ def _mlflow(browser: Browser, address: str, uploads: Mapping[str, UploadedRun]) 
     with context_for_mlflow(browser, height=900) as context:
         page = context.new_page()
         page.goto(address + whole.experiment_page)
-        _choose_columns(page, without=["Dataset", "Models", "Source"], also=["roc_auc", "accuracy", "train_size"])
         for unfolded in (whole.run_id, "ingest"):
             row = page.get_by_role("row").filter(has=page.get_by_role("link", name=unfolded, exact=True))
             row.get_by_role("button").click()
@@ -86,15 +85,39 @@ def _mlflow(browser: Browser, address: str, uploads: Mapping[str, UploadedRun]) 
         figure.scroll_into_view_if_needed()
         expect(figure).to_be_in_viewport(ratio=0.9)
         _take(page, "mlflow-notebook.png")
+    _timeline_and_comparison(browser, address, uploads)
 
 
-def _choose_columns(page: Page, without: Sequence[str], also: Sequence[str]) -> None:
-    page.get_by_role("button", name="Columns", exact=True).click()
-    for column in (*without, *also):
-        page.get_by_role("dialog").get_by_text(column, exact=True).click()
-    page.keyboard.press("Escape")
-    for column in also:
-        expect(page.get_by_role("columnheader", name=column, exact=True).first).to_be_visible()
+def _timeline_and_comparison(browser: Browser, address: str, uploads: Mapping[str, UploadedRun]) -> None:
+    whole = uploads["whole"]
+    with context_for_mlflow(browser) as context:
+        page = context.new_page()
+        page.goto(address + whole.view_page)
+        expect(page.get_by_role("columnheader", name="roc_auc", exact=False).first).to_be_visible()
+        _take(page, "mlflow-view.png")
+
+        page.goto(address + whole.page)
+        with context.expect_page() as opened:
+            page.get_by_role("link", name="timeline").first.click()
+        timeline = opened.value
+        timeline.locator("[data-component-id='shared.model-trace-explorer.toggle-show-timeline']").first.click()
+        expect(timeline.get_by_text("summary", exact=True).last).to_be_visible()
+        timeline.screenshot(path=IMAGES / "mlflow-timeline.png", animations="disabled")
+        _shrink(IMAGES / "mlflow-timeline.png")
+
+        page.goto(address + whole.experiment_page + "&compareRunsMode=CHART")
+        expect(page.get_by_role("heading", name="roc_auc/", exact=False).first).to_be_visible()
+        _take(page, "mlflow-charts.png")
+
+        # MLflow lists ten child runs, the latest: the smaller run has no more.
+        page.goto(address + uploads["small"].page)
+        page.locator("xpath=//*[text()='Child runs']/following::a[.='ingest'][1]").click()
+        page.locator("xpath=//*[text()='Child runs']/following::a[1]").click()
+        expect(page.get_by_role("heading", name="attempt 1")).to_be_visible()
+        page.get_by_role("tab", name="Artifacts").click()
+        page.get_by_text("notebook.html", exact=True).first.click()
+        expect(page.frame_locator("iframe").get_by_role("alert")).to_be_visible()
+        _take(page, "mlflow-failed.png")
 
 
 def _take(page: Page, name: str) -> None:

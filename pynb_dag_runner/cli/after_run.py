@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -18,9 +18,23 @@ from pynb_dag_runner.outcome import RunStatus
 GROUP = "pynb_dag_runner.after_run"
 NAME = "upload"
 
-Uploader = Callable[[Path, Callable[[str], None]], dict[str, Any]]
-"""Takes a run folder and what says lines to people; gives a record for ``--json``. Raises nothing for what goes wrong
-with the upload: the record's ``outcome`` is ``failed`` then."""
+
+class Uploader(Protocol):
+    """What uploads a run folder."""
+
+    def __call__(self, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+        """Upload it; gives a record for ``--json``.
+
+        Raises nothing for what goes wrong with the upload: the record's ``outcome`` is ``failed`` then.
+
+        Args:
+            say: takes lines for people.
+        """
+
+    def command(self, folder: Path) -> str:
+        """How to do the same by hand; a password is left out."""
+
+
 Prepare = Callable[[str | None, str | None], Uploader]
 """Takes tracking URI and experiment, None for the defaults. Raises a ``PynbDagRunnerError`` if it would fail."""
 
@@ -76,13 +90,13 @@ def upload_now(uploader: Uploader | None, folder: Path, status: RunStatus) -> di
     if uploader is None:
         return {}
     if status is RunStatus.CANCELLED:
-        return {"upload": _not_now(folder)}
+        return {"upload": _not_now(uploader, folder)}
     return {"upload": uploader(folder, _say)}
 
 
-def _not_now(folder: Path) -> dict[str, Any]:
+def _not_now(uploader: Uploader, folder: Path) -> dict[str, Any]:
     """Whoever has interrupted a run does not want to wait for a server."""
-    _say(f"not uploaded, since the run was interrupted; to upload it: pynb-dag-runner upload {folder}")
+    _say(f"not uploaded, since the run was interrupted; to upload it: {uploader.command(folder)}")
     return {"folder": str(folder), "outcome": "failed", "error": "the run was interrupted", "tried": False}
 
 

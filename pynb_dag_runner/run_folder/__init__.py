@@ -4,7 +4,18 @@
 what a reader gets. ``docs/run-folder.md`` describes the format for people, ``schema/*.json`` for machines.
 """
 
-from pynb_dag_runner.run_folder.reader import find_runs, read_attempt_details, read_run
+from pynb_dag_runner.run_folder.reader import find_runs, read_attempt_details, read_run, read_run_record
+from pynb_dag_runner.run_folder.records import RunRecord
 from pynb_dag_runner.run_folder.run import AttemptDetails, AttemptRun, Run, TaskRun
 
-__all__ = ["AttemptDetails", "AttemptRun", "Run", "TaskRun", "find_runs", "read_attempt_details", "read_run"]
+__all__ = [
+    "AttemptDetails",
+    "AttemptRun",
+    "Run",
+    "RunRecord",
+    "TaskRun",
+    "find_runs",
+    "read_attempt_details",
+    "read_run",
+    "read_run_record",
+]

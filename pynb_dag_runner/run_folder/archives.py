@@ -45,6 +45,7 @@ _MAX_TAR_HEADER = 16 << 10
 
 _MAX_XZ_MEMORY = 256 << 20
 _CHUNK = 1 << 20
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MANY_DIGITS = re.compile(rb"\d{256}")
 """In a header of a tar they keep regular expressions of ``tarfile`` busy for hours (CVE-2024-6232)."""
 
@@ -97,13 +98,19 @@ def opened(path: Path) -> Iterator[tuple[OpenedRun, ...]]:
             names = _extract(path, file, top)
         folders = _run_folders(names)
         if not folders:
-            raise RunFolderError(path, f"there is no run folder in it: no {paths.RUN}")
+            raise RunFolderError(path, f"there is no run folder in it: no {paths.RUN}{_archive_inside(names)}")
         try:
             yield tuple(OpenedRun(folder=top / folder, shown=path / folder) for folder in folders)
         except RunFolderError as error:
             if not error.file.is_relative_to(top):
                 raise
             raise RunFolderError(path / error.file.relative_to(top), error.problem, error.key) from None
+
+
+def _archive_inside(names: Iterable[PurePosixPath]) -> str:
+    """What to say of an archive in an archive, as CI systems make it of one that they are given."""
+    inside = min((name for name in names if name.name.lower().endswith(_ENDINGS)), default=None)
+    return f"; extract it first, since there is an archive in it: {str(inside)[:100]}" if inside else ""
 
 
 def _run_folders(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -1,5 +1,6 @@
 """MLflow stores for the tests of the bridge: sqlite files and one server process, real ones."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,8 @@ def server_uri(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A server process, shared by all tests: each needs an experiment of its own."""
     database = tmp_path_factory.mktemp("server") / "mlflow.db"
     shutil.copy(new_store, database)
-    port = free_port("127.0.0.1", 15000)
+    # Another test session must not find the same port free while this server starts.
+    port = free_port("127.0.0.1", 15000 + os.getpid() % 500 * 20)
     with running_server(resolve_target(f"sqlite:///{database}"), "127.0.0.1", port):
         yield f"http://127.0.0.1:{port}"
 

@@ -3,11 +3,15 @@
 import importlib.metadata
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import pytest
 from click.testing import CliRunner, Result
 
+from mlflow_bridge.client import MlflowStore
 from tests.bridge.run_folders import Attempt, Task, make_run
 
 (COMMAND,) = importlib.metadata.entry_points(group="pynb_dag_runner.commands", name="upload")
@@ -17,7 +21,10 @@ NONE = {"uploaded": 0, "completed": 0, "updated": 0, "restored": 0, "unchanged":
 
 def invoke(*arguments: str | Path) -> Result:
     loaded: click.Command = COMMAND.load()
-    return CliRunner().invoke(loaded, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(loaded, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
 
 
 def document(*arguments: str | Path) -> dict[str, object]:
@@ -41,3 +48,20 @@ def zipped(top: Path, archive: Path) -> Path:
         for path in sorted(top.rglob("*")):
             file.write(path, path.relative_to(top.parent))
     return archive
+
+
+@contextmanager
+def counted_searches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the searches that are made of the real store."""
+    calls: list[str] = []
+    real = MlflowStore.search
+
+    def search(
+        self: MlflowStore, experiment_id: str, tag: str, value: str, *, deleted_only: bool = False
+    ) -> Iterator[object]:
+        calls.append(tag)
+        return real(self, experiment_id, tag, value, deleted_only=deleted_only)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowStore, "search", search)
+        yield calls

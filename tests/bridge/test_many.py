@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -16,13 +14,22 @@ import pytest
 
 import mlflow_bridge
 from mlflow_bridge import UploadFailure, UploadOutcome, UploadResult, upload, upload_many
-from mlflow_bridge.client import MlflowStore, open_store
+from mlflow_bridge.client import open_store
 from mlflow_bridge.finding import find_sources
 from mlflow_bridge.many import jobs_for
 from mlflow_bridge.target import resolve_target
 from pynb_dag_runner.errors import RunFolderError, UsageError
 from pynb_dag_runner.outcome import RunStatus
-from tests.bridge.many_runs import NONE, SMALL, damaged_folder, document, invoke, make_runs, zipped
+from tests.bridge.many_runs import (
+    NONE,
+    SMALL,
+    counted_searches,
+    damaged_folder,
+    document,
+    invoke,
+    make_runs,
+    zipped,
+)
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import make_run
 from tests.bridge.targets.faulty_proxy import Fault, Seen, faulty_proxy
@@ -104,30 +111,13 @@ def test_the_json_document_names_every_run(sqlite_uri: str, tmp_path: Path) -> N
     assert set(bad) == {"folder", "outcome", "error", "tried"}
 
 
-@contextmanager
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the searches that are made of the real store."""
-    calls: list[str] = []
-    real = MlflowStore.search
-
-    def search(
-        self: MlflowStore, experiment_id: str, tag: str, value: str, *, deleted_only: bool = False
-    ) -> Iterator[object]:
-        calls.append(tag)
-        return real(self, experiment_id, tag, value, deleted_only=deleted_only)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowStore, "search", search)
-        yield calls
-
-
 def test_unchanged_runs_are_not_asked_for_one_by_one(
     sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path / "runs", 9)
     make_runs(tmp_path / "runs", 1, pipeline="other")
     upload_many(tmp_path / "runs", sqlite_uri)
-    with counted(monkeypatch) as calls:
+    with counted_searches(monkeypatch) as calls:
         assert {one.outcome for one in results(upload_many(tmp_path / "runs", sqlite_uri))} == {"unchanged"}
     assert len(calls) == 2 * 4  # four kinds of runs in two experiments
 
@@ -279,16 +269,18 @@ def test_several_at_once_on_a_server(server_uri: str, experiment: str, tmp_path:
     assert re.fullmatch(f"({address}){{8}}", again.stdout)
 
 
-def test_jobs_share_eight_requests(sqlite_uri: str, server_uri: str) -> None:
-    def of(uri: str, wanted: int | None, sources: int) -> tuple[int, int]:
+def test_jobs_share_eight_requests(sqlite_uri: str, server_uri: str, tmp_path: Path) -> None:
+    def of(uri: str, wanted: int | None, *sources: Path) -> tuple[int, int]:
         store = open_store(resolve_target(uri))
         return jobs_for(store, wanted, sources), store.threads
 
-    assert [of(server_uri, wanted, 100) for wanted in (1, 2, 3, 4, 8, 99)] == [
+    folders, archive = [tmp_path] * 100, tmp_path / "runs.zip"
+    assert [of(server_uri, wanted, *folders) for wanted in (1, 2, 3, 4, 8, 99)] == [
         *((1, 4), (2, 4), (3, 2), (4, 2), (8, 1), (8, 1)),
     ]
-    assert of(server_uri, None, 1) == (1, 4)
-    assert of(sqlite_uri, 8, 100) == (1, 1)
+    assert of(server_uri, None, tmp_path) == (1, 4)
+    assert of(server_uri, None, archive) == (4, 2)
+    assert of(sqlite_uri, 8, *folders) == (1, 1)
 
 
 def test_jobs_on_a_file_says_why_it_is_one(sqlite_uri: str, tmp_path: Path) -> None:

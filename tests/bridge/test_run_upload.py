@@ -27,6 +27,8 @@ PIPELINE = """
             open("started", "w").close()
             time.sleep(60)
         assert not os.path.exists("fail"), "as wished"
+        if os.path.exists("elsewhere"):
+            os.chdir("elsewhere")
 
     pipeline = Pipeline("small")
     pipeline.function(work)
@@ -51,7 +53,10 @@ def only_folder(project: Path) -> Path:
 
 
 def test_a_run_is_uploaded_when_it_has_ended(project: Path, sqlite_uri: str) -> None:
-    ended = run(project, "--tracking-uri", sqlite_uri, "--experiment", "mine")
+    """Also if a task leaves the directory, and the user has a module that is called as one that an upload needs."""
+    (project / "elsewhere").mkdir()
+    (project / "sqlalchemy.py").write_text("raise SystemExit('a module of the user')\n")
+    ended = run(project, "--tracking-uri", "sqlite:///../store/mlflow.db", "--experiment", "mine")
     assert (ended.returncode, ended.stdout) == (0, f"{only_folder(project)}\n")
     assert f"uploaded: {only_folder(project).name} (1 task) in {sqlite_uri}\n" in ended.stderr
     assert Contents(sqlite_uri, "mine").tree() == {"": None, "work": ""}
@@ -156,7 +161,7 @@ def test_an_interrupted_run_is_not_uploaded(project: Path, sqlite_uri: str) -> N
         os.kill(process.pid, signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    repeat = f"pynb-dag-runner upload {only_folder(project)}"
+    repeat = f"pynb-dag-runner upload {only_folder(project)} --tracking-uri {sqlite_uri}\n"
     assert f"not uploaded, since the run was interrupted; to upload it: {repeat}" in told
     assert Contents(sqlite_uri, "Default").runs() == []
 
