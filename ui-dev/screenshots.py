@@ -112,8 +112,8 @@ def _timeline_and_comparison(browser: Browser, address: str, uploads: Mapping[st
         # MLflow lists ten child runs, the latest: the smaller run has no more.
         page.goto(address + uploads["small"].page)
         page.locator("xpath=//*[text()='Child runs']/following::a[.='ingest'][1]").click()
-        page.locator("xpath=//*[text()='Child runs']/following::a[1]").click()
-        expect(page.get_by_role("heading", name="attempt 1")).to_be_visible()
+        page.get_by_role("link", name="ingest (attempt 1)").first.click()
+        expect(page.get_by_role("heading", name="ingest (attempt 1)")).to_be_visible()
         page.get_by_role("tab", name="Artifacts").click()
         page.get_by_text("notebook.html", exact=True).first.click()
         expect(page.frame_locator("iframe").get_by_role("alert")).to_be_visible()
