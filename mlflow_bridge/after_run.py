@@ -41,10 +41,10 @@ class UploadAfterRun:
         options = _options(self.target, self.tracking_uri)
         if self.experiment:
             options.append(f"--experiment={self.experiment}")
-        record = _uploaded(folder, options)
+        record = _uploaded(folder, options, say)
         if record["outcome"] == "failed":
-            say(f"the upload failed: {record['error']}")
-            say(f"The run folder is complete. To upload it: {self.command(folder)}")
+            # Why, the other process has said.
+            say(f"the upload failed; the run folder is complete. To upload it: {self.command(folder)}")
         elif str(record["uri"]).startswith("http"):
             say(str(record["uri"]))
         return record
@@ -92,8 +92,8 @@ def try_store(options: list[str]) -> int:
     return 0
 
 
-def _uploaded(folder: Path, options: list[str]) -> dict[str, Any]:
-    """The record of the only upload; made up if the process ends without one."""
+def _uploaded(folder: Path, options: list[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """The record of the only upload; made up, and said, if the process ends without one."""
     failed = {"folder": str(folder), "outcome": "failed", "tried": True}
     try:
         ended = _python(_UPLOAD, "--json", *options, str(folder), capture=False)
@@ -103,7 +103,9 @@ def _uploaded(folder: Path, options: list[str]) -> dict[str, Any]:
         (record,) = json.loads(ended.stdout)["uploads"]
         return dict(record)
     except ValueError:
-        return {**failed, "error": f"see above (exit code {ended.returncode})"}
+        error = f"its process ended with exit code {ended.returncode} and no result"
+        say(f"upload: {error}")
+        return {**failed, "error": error}
 
 
 def _python(code: str, *arguments: str, capture: bool) -> "subprocess.CompletedProcess[str]":

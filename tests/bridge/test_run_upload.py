@@ -141,6 +141,7 @@ def test_a_failed_upload_leaves_exit_code_and_folder_and_says_how_to_repeat_it(
             f"To upload it: {command.replace(chr(39), '') if experiment.isidentifier() else command}\n" in ended.stderr
         )
         assert "secret" not in ended.stderr
+        assert ended.stderr.count("refuses this: no permission") == 1
         proxy.plan = lambda _: None
         again = pynb("upload", folder, *options, cwd=project)
     assert again.returncode == 0
