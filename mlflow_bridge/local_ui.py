@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,9 @@ def running_server(target: Target, host: str, port: int) -> Iterator[subprocess.
     command += ["--port", str(port), "--workers", "1"]
     # For experiments that are made in the UI; those of uploads have a directory of their own.
     command += ["--artifacts-destination", str(target.database.parent / "mlartifacts")]
+    if shutil.which("setpriv"):
+        # It ends when we do, also if we are killed and can't end it.
+        command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
     with tempfile.TemporaryFile(prefix="mlflow-server-log-") as log:
         process = subprocess.Popen(
             command,

@@ -189,3 +189,14 @@ def test_the_ui_answers_at_the_address_that_it_prints_and_leaves_no_process(sqli
         os.kill(process.pid, number)
         assert process.wait() == 0
         assert not any(child.is_running() for child in below)
+
+
+def test_a_ui_that_is_killed_leaves_no_process_either(sqlite_uri: str) -> None:
+    with running_ui(sqlite_uri, free_port("127.0.0.1", 16000)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip()
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert below
+        process.kill()
+        _, alive = psutil.wait_procs(below, timeout=30)
+        assert alive == []
