@@ -46,10 +46,15 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
     shown.cells = [without_scripts(_with_few_colours(cell)) for cell in notebook.cells]
     if outcome is not Outcome.SUCCEEDED:
         kind, message = (why.kind, why.message) if why else ("", "")
-        banner = _BANNER.format(outcome=outcome.value, kind=html.escape(kind), message=html.escape(message))
+        banner = _BANNER.format(outcome=outcome.value, kind=_as_it_is(kind), message=_as_it_is(message))
         shown.cells = [nbformat.v4.new_markdown_cell(banner), *shown.cells]
     page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
     return str(page).encode("utf-8", "replace")
+
+
+def _as_it_is(text: str) -> str:
+    """Text that HTML in a markdown cell shows as it is: no formula begins, no blank line ends the banner."""
+    return html.escape(text).replace("$", "&#36;").replace("\\", "&#92;").replace("\n", "<br>")
 
 
 def _with_few_colours(cell: Any) -> Any:

@@ -14,10 +14,18 @@ _REPLACED = (
     (re.compile(r"\\(begin|end)\{(?:aligned|alignedat|gathered|eqnarray\*|align\*|gather\*|gather)\}"), r"\\\1{split}"),
     (re.compile(r"\\(begin|end)\{eqnarray\}"), r"\\\1{align}"),
     (re.compile(r"&\s*(=|<|>|\\leq?|\\geq?|\\approx|\\equiv|\\sim)\s*&"), r"&\1"),
+    # Bold letters are characters of their own; of others the weight would be lost without a word.
+    (re.compile(r"\\(?:boldsymbol|bm|pmb)\s*\{\s*([A-Za-z])\s*\}"), r"\\mathbf{\1}"),
+    (re.compile(r"\\operatorname\*"), r"\\operatorname"),
     # Names and numbers that a page has no use for.
     (re.compile(r"\\label\s*\{[^{}]*\}|\\(?:nonumber|notag)\b"), ""),
 )
-_NOT_DRAWN_RIGHT = re.compile(r"\\(?:not\b|cancel\b|bcancel\b|xcancel\b|ce\b|href\b|begin\{multline)")
+_NOT_DRAWN_RIGHT = re.compile(
+    r"\\(?:not|b?cancel|xcancel|ce|href|tag|hline|widetilde|eqref|ref|boldsymbol|bm|pmb|textbf|textit)(?![A-Za-z])"
+    r"|\\begin\{multline|\\begin\{array\}\s*\{[^}]*\||\\(?:text|mbox)\s*\{[^}]*\$"
+)
+"""What the converter draws as something else: numbers as factors, lines of tables lost, weights lost."""
+_ROWS = re.compile(r"\\begin\{|\\substack\b")
 _NOT_UNDERSTOOD = re.compile(r"^\\[A-Za-z]|^&$")
 """Text of an element that the converter took over as it was: a command or a column mark that it does not know."""
 _ATTRIBUTES = re.compile(r"^(?:on|href|src|style|class|id|actiontype)", re.IGNORECASE)
@@ -39,12 +47,13 @@ def typeset(tex: str, *, display: bool) -> str:
 
 
 def _mathml(tex: str, *, display: bool) -> str | None:
-    if not tex.strip() or len(tex) > MAX_CHARACTERS or _NOT_DRAWN_RIGHT.search(tex):
+    for pattern, replacement in _REPLACED:
+        tex = pattern.sub(replacement, tex)
+    rows_without_a_table = r"\\" in tex and not _ROWS.search(tex)
+    if not tex.strip() or len(tex) > MAX_CHARACTERS or rows_without_a_table or _NOT_DRAWN_RIGHT.search(tex):
         return None
     from latex2mathml.converter import convert_to_element
 
-    for pattern, replacement in _REPLACED:
-        tex = pattern.sub(replacement, tex)
     try:
         root = convert_to_element(tex, display="block" if display else "inline")
         return _written(root)

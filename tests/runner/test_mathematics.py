@@ -1,5 +1,6 @@
 """Mathematics in pages: set where it is understood, its source where it is not, and never anything else."""
 
+import html
 import re
 from xml.etree import ElementTree
 
@@ -7,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.work.html import to_html
 from pynb_dag_runner.work.mathematics import MAX_CHARACTERS, formula_in, typeset
 
@@ -23,6 +24,9 @@ DRAWN = [
     r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
     r"\operatorname{argmax}_x f(x)",
     r"\mathbb{R}^n \to \mathcal{L}",
+    r"\bm{x} + \boldsymbol{W}",
+    r"\operatorname*{argmin}_x f",
+    r"\sum_{\substack{i<n \\ j<m}} x_{ij}",
     r"\left( \frac{1}{2} \right]",
     r"\lim_{x \to 0} \frac{\sin x}{x}",
     r"\hat{y} = \mathbf{w}^\top \mathbf{x} + b",
@@ -36,6 +40,15 @@ DRAWN = [
 ]
 SHOWN_AS_SOURCE = [
     r"\unknown{x}",
+    r"E = mc^2 \tag{1}",
+    r"\boldsymbol{\theta}",
+    r"\textbf{x}",
+    r"a = b \\ c",
+    r"\left[\begin{array}{c|c} 1 & 2 \end{array}\right]",
+    r"\begin{array}{cc} 1 & 2 \\ \hline 3 & 4 \end{array}",
+    r"\widetilde{abc}",
+    r"\text{if $x$}",
+    r"\eqref{one}",
     r"\ce{H2O}",
     r"a & b",
     r"\frac",
@@ -78,6 +91,20 @@ def test_a_formula_brings_no_HTML_into_the_page(tex: str) -> None:
     names = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert not names & {"img", "script"}
     assert not [name for element in root.iter() for name in element.attrib if name.startswith("on")]
+
+
+def test_half_a_character_does_not_cost_the_page() -> None:
+    made = page(new_markdown_cell("$x\ud800$ and \ud800 more"))
+    assert "and ? more" in made
+
+
+def test_a_message_is_shown_in_the_banner_as_it_is() -> None:
+    why = Failure(kind="ValueError", message="$x$ cost $$5$$ <b>\n\n# two\n\n\\begin{align}a\\end{align}")
+    made = to_html(new_notebook(), "title", Outcome.FAILED, why).decode()
+    (banner,) = re.findall(r'<div role="alert".*?</div>', made, re.DOTALL)
+    shown = html.unescape(banner.replace("<br/>", "\n"))
+    assert "$x$ cost $$5$$ <b>\n\n# two\n\n\\begin{align}a\\end{align}" in shown
+    assert "<math" not in made
 
 
 @pytest.mark.parametrize(
