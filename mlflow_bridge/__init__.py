@@ -27,7 +27,7 @@ def upload(
 ) -> UploadResult:
     """Upload one run to MLflow. Repeating it changes nothing; a cut-off upload is completed.
 
-    Sets ``MLFLOW_DISABLE_TELEMETRY`` and ``MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`` in this process if they are unset.
+    Until it returns, some ``MLFLOW_*`` variables are set in this process (retries, no telemetry), if they are unset.
 
     Args:
         folder: a run folder whose run has ended, or an archive or a directory with one such folder in it.
@@ -42,12 +42,12 @@ def upload(
         pynb_dag_runner.errors.UsageError: there is no run, or there are several.
         pynb_dag_runner.errors.RunFolderError: it is no run folder or archive, or a damaged one.
     """
-    from mlflow_bridge.client import open_store
+    from mlflow_bridge.client import open_store, upload_settings
     from mlflow_bridge.many import opened_run
     from mlflow_bridge.target import resolve_target
     from mlflow_bridge.uploading import upload_folder
 
-    with opened_run(Path(folder)) as run:
+    with upload_settings(), opened_run(Path(folder)) as run:
         store = open_store(resolve_target(tracking_uri))
         result = upload_folder(run.folder, store, experiment=experiment, restore=restore)
         return run.named(result)
@@ -78,7 +78,7 @@ def upload_many(
         pynb_dag_runner.errors.UsageError: there is nothing to upload at one of the paths.
         ValueError: ``jobs`` is less than 1.
     """
-    from mlflow_bridge.client import open_store
+    from mlflow_bridge.client import open_store, upload_settings
     from mlflow_bridge.finding import find_sources
     from mlflow_bridge.many import Wish, jobs_for, upload_each
     from mlflow_bridge.session import Session
@@ -88,7 +88,8 @@ def upload_many(
         raise ValueError(f"jobs: got {jobs}, expected 1 or more")
     given = [folders] if isinstance(folders, Path | str) else folders
     sources = find_sources(Path(path) for path in given)
-    store = open_store(resolve_target(tracking_uri))
-    session = Session(store, experiment, len(sources))
-    done = upload_each(sources, session, Wish(restore=restore), jobs=jobs_for(store, jobs, sources))
-    return tuple(one for one in done if isinstance(one, UploadResult | UploadFailure))
+    with upload_settings():
+        store = open_store(resolve_target(tracking_uri))
+        session = Session(store, experiment, len(sources))
+        done = upload_each(sources, session, Wish(restore=restore), jobs=jobs_for(store, jobs, sources))
+        return tuple(one for one in done if isinstance(one, UploadResult | UploadFailure))

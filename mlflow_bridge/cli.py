@@ -61,12 +61,15 @@ def upload(
 
     Exit code: 0 all is there, 1 some upload failed, 2 wrong usage, 130 interrupted.
     """
+    from mlflow_bridge.client import upload_settings
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.many import Wish
     from pynb_dag_runner.errors import UsageError
 
+    wish = Wish(restore=restore, dry_run=dry_run)
     try:
-        code = _upload(paths, tracking_uri, experiment, Wish(restore=restore, dry_run=dry_run), jobs, as_json)
+        with upload_settings():
+            code = _upload(paths, tracking_uri, experiment, wish, jobs, as_json)
     except UsageError as error:
         _stop(str(error), 2)
     except UploadError as error:

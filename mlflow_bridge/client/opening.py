@@ -4,33 +4,21 @@ import importlib.util
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from mlflow_bridge.client.errors import translated
+from mlflow_bridge.client.settings import first_contact, upload_settings
 from mlflow_bridge.client.store import MlflowStore
 from mlflow_bridge.errors import StoreError, TargetError
 from mlflow_bridge.locks import directory_lock
 from mlflow_bridge.target import Target
 
-_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
-"""MLflow's own 7 retries of 120 s each would keep a user with a mistyped address waiting for minutes."""
-_PATIENCE = {
-    # Tries again after 0, 4, 8 and 16 s and up to 3 s of chance: a server that is started again needs 5 to 20 s.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "2",
-    # Seconds, of one try. A server that passes a large file on to other storage answers when that is done.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
-    # An hour, if it says so: longer than anyone waits. The next upload goes on where this one stops.
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-}
-"""How long an upload waits for a server that it has reached: half a minute if it refuses, 5.5 if it hangs."""
-
 
 def open_store(target: Target) -> MlflowStore:
-    """Open a store, and make sure that it answers.
+    """Open a store, and make sure that it answers. What is done with it belongs into :func:`upload_settings`.
 
     Raises:
         TargetError: MLflow or what it needs for this kind of store is not installed.
@@ -38,14 +26,14 @@ def open_store(target: Target) -> MlflowStore:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise TargetError("MLflow is not installed; install it with: pip install 'pynb-dag-runner[upload]'")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Without this, MLflow prints two lines on stdout and asks the server once more, for each run.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    with upload_settings():
+        return _open(target)
+
+
+def _open(target: Target) -> MlflowStore:
     if target.database is None:
         store = MlflowStore(target)
-        for name, value in _PATIENCE.items():
-            os.environ.setdefault(name, value)
-        with _environment(_FIRST_CONTACT):
+        with first_contact():
             store.experiment("Default")
         return store
     if importlib.util.find_spec("sqlalchemy") is None or importlib.util.find_spec("alembic") is None:
@@ -104,17 +92,6 @@ def _schema_of(database: Path) -> str | None:
     except sqlite3.Error as error:
         raise StoreError(f"{database} can't be read as an sqlite file: {error}") from error
     raise StoreError(f"{database} is an sqlite file, but no MLflow store")
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a moment; those that the user has set to other values than ours stay."""
-    ours = {name: value for name, value in values.items() if os.environ.get(name) == _PATIENCE[name]}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        os.environ.update({name: _PATIENCE[name] for name in ours})
 
 
 @contextmanager

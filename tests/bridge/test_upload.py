@@ -1,11 +1,12 @@
 """Uploads to real stores: a sqlite file and a server process."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from mlflow_bridge import UploadOutcome, upload
+from mlflow_bridge import UploadError, UploadOutcome, upload, upload_many
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.run_folder.records import Error
 from tests.bridge.mlflow_contents import Contents
@@ -159,3 +160,17 @@ def test_a_task_costs_three_requests_and_one_for_each_file(
     # last search.
     around = 1 + 1 + 2 + 2 + 4 + 2 + 1
     assert len(lines) == around + 5 * (3 + 3), "\n".join(lines)
+
+
+def test_an_upload_leaves_the_environment_as_it_was(
+    tmp_path: Path, sqlite_uri: str, server_uri: str, experiment: str
+) -> None:
+    """Also if it fails. The settings are MLflow's own, also of what the user does with it afterwards."""
+    folder = make_run(tmp_path / "runs", Task(name="a"))
+    before = dict(os.environ)
+    assert upload(folder, server_uri, experiment).tasks == 1
+    (one,) = upload_many([folder], sqlite_uri)
+    assert one.folder == folder
+    with pytest.raises(UploadError, match="name"):
+        upload(folder, sqlite_uri, "x" * 600)
+    assert dict(os.environ) == before
