@@ -44,11 +44,12 @@ def processes_of(project: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
+            name = process.name()
             about = [process.cwd(), *process.cmdline(), *process.environ().values()]
         except psutil.Error:
-            continue
+            continue  # it ended meanwhile, or is not ours
         if any(str(project) in text for text in about):
-            found.append(f"{process.pid} {process.name()}")
+            found.append(f"{process.pid} {name}")
     return found
 
 
