@@ -26,7 +26,7 @@ class PageProblem:
 
 
 class Pages:
-    """Asks a process of its own for pages; it is started with the first one. Close it.
+    """Asks a process of its own for pages; it is started with the first one, or before. Close it.
 
     The process ends when this one does: its standard input ends then.
     """
@@ -35,6 +35,10 @@ class Pages:
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._open: set[str] = set()
+
+    def start(self) -> None:
+        """Start the process already: it needs a second of processor time, and takes it while tasks wait for theirs."""
+        self._process = self._process or self._start()
 
     def make(self, key: str, attempt_folder: Path, title: str, outcome: Outcome, failure: Failure | None) -> None:
         """Ask for the page of an attempt's notebook; returns at once.

@@ -122,6 +122,8 @@ class RunLoop:
 
     def _begin(self) -> None:
         """Say that the run starts or goes on, and take over what there is of it."""
+        if any(planned.kind == "notebook" for planned in self._record.tasks):
+            self.pages.start()
         if not self._record.resumes:
             names = tuple(task.name for task in self._dag.tasks)
             started = events.RunStarted(

@@ -1,23 +1,29 @@
 """Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
 
 ``python -m pynb_dag_runner.work.html`` makes pages on request: a line of JSON on standard input for each, a line on
-standard output when it is made. nbconvert takes half a second to import and 0.1 s and more for each notebook, so one
-process at low priority does it beside the tasks rather than each worker in the middle of them.
+standard output when it is made. nbconvert takes a second of processor time until the first page is made and then 10 ms
+and more for each notebook, so one process at low priority does it beside the tasks rather than each worker in the
+middle of them.
 """
 
+import contextlib
 import copy
+import functools
 import html
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder.writer import write_atomically
 from pynb_dag_runner.work.failures import plain
+
+if TYPE_CHECKING:
+    from pynb_dag_runner.work.page_exporter import PageExporter
 
 _NICENESS = 10
 _MOST_COLOURS = 5_000
@@ -39,17 +45,28 @@ def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) ->
     Raises:
         Exception: whatever nbconvert meets in odd outputs; the notebook itself is safe on disk by then.
     """
-    from pynb_dag_runner.work.page_exporter import PageExporter, without_scripts
+    from pynb_dag_runner.work.page_exporter import without_scripts
 
-    exporter = PageExporter()
     shown = copy.copy(notebook)
     shown.cells = [without_scripts(_with_few_colours(cell)) for cell in notebook.cells]
     if outcome is not Outcome.SUCCEEDED:
         kind, message = (why.kind, why.message) if why else ("", "")
         banner = _BANNER.format(outcome=outcome.value, kind=_as_it_is(kind), message=_as_it_is(message))
         shown.cells = [nbformat.v4.new_markdown_cell(banner), *shown.cells]
-    page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
-    return str(page).encode("utf-8", "replace")
+    try:
+        page, _ = _exporter().from_notebook_node(shown, resources={"metadata": {"name": title}})
+    except BaseException:
+        _exporter.cache_clear()  # who knows in which state it was left
+        raise
+    return page.encode("utf-8", "replace")
+
+
+@functools.cache
+def _exporter() -> "PageExporter":
+    """The exporter of all pages of this process."""
+    from pynb_dag_runner.work.page_exporter import PageExporter
+
+    return PageExporter()
 
 
 def _as_it_is(text: str) -> str:
@@ -76,13 +93,34 @@ def main() -> None:
     A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
     the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
     """
-    os.nice(_NICENESS)
+    _give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer
+    _warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         answers.write(json.dumps({"key": request["key"], "problem": _serve(request)}) + "\n")
         answers.flush()
+
+
+def _give_way() -> None:
+    """Let everything else go first.
+
+    Where Linux groups processes by session (``autogroup``), niceness counts only between those of one session, and the
+    group has one of its own. At the end of a run nothing else wants the processors, so there is no way back.
+    """
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # not everywhere, and not in every container
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+def _warm_up() -> None:
+    """Make a page of nothing: imports, templates and rules for colours are ready when the first notebook comes."""
+    cells = [nbformat.v4.new_markdown_cell("$x$"), nbformat.v4.new_code_cell("x")]
+    language = {"name": "python", "pygments_lexer": "ipython3"}
+    nothing = nbformat.v4.new_notebook(cells=cells, metadata={"language_info": language})
+    with contextlib.suppress(Exception):  # whatever it is, each page that is asked for meets it too, and says so
+        to_html(nothing, "", Outcome.SUCCEEDED, None)
 
 
 def _serve(request: dict[str, Any]) -> str | None:

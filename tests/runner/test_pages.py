@@ -1,0 +1,177 @@
+"""Pages made by one process, one after another: each as if it were the only one, soon, and in nobody's way."""
+
+import os
+import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from pynb_dag_runner import Pipeline
+from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.pages import PageProblem, Pages
+from pynb_dag_runner.work.html import to_html
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+TITLE = "the same for all"
+WHY = Failure(kind="ValueError", message="no rows", traceback="")
+_RANDOM_ID = re.compile(r"cell-id=[0-9a-f]{8}\b|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+def picture_of(text: str) -> Any:
+    """A notebook that shows a file attached to it, under a name that others use too."""
+    cell = new_markdown_cell("![x](attachment:x.svg)", id="picture")
+    cell.attachments = {"x.svg": {"image/svg+xml": f"<svg><text>{text}</text></svg>"}}
+    return new_notebook(cells=[cell], metadata=PYTHON)
+
+
+def with_widget(state: dict[str, object]) -> Any:
+    """A notebook that shows a widget; without its state the text in its place."""
+    data = {WIDGET: {"model_id": "m1", "version_major": 2, "version_minor": 0}, "text/plain": "in place of a widget"}
+    cell = new_code_cell("slider", id="widget", outputs=[new_output("display_data", data)])
+    widgets = {"widgets": {STATE: {"state": state, "version_major": 2, "version_minor": 0}}} if state else {}
+    return new_notebook(cells=[cell], metadata=PYTHON | widgets)
+
+
+def code(source: str, **metadata: object) -> Any:
+    return new_notebook(cells=[new_code_cell(source, id="code")], metadata=metadata)
+
+
+NOTEBOOKS = [
+    picture_of("first"),
+    with_widget({"m1": {"model_name": "M", "model_module": "m", "model_module_version": "1", "state": {}}}),
+    with_widget({}),
+    picture_of("second"),
+    code("%matplotlib inline\nx = 'a' # comment", **PYTHON),
+    code("x <- function(a) NULL # comment", language_info={"name": "R", "pygments_lexer": "r"}),
+    code("select x from y -- comment"),
+    code("%%html\n<b>x</b>", **PYTHON),
+    new_notebook(cells=[new_markdown_cell("# A\n$\\frac{1}{2}$\n```python\nx = 1\n```", id="text")], metadata={}),
+]
+
+
+def pages(base: Path, *numbers: int) -> dict[int, str]:
+    """Pages of these notebooks, all from one process, without the random ids in them."""
+    making = Pages()
+    try:
+        for number in numbers:
+            folder = base / str(number)
+            folder.mkdir(parents=True)
+            nbformat.write(NOTEBOOKS[number], folder / "notebook.ipynb")
+            making.make(
+                str(number), folder, TITLE, *((Outcome.FAILED, WHY) if number % 2 else (Outcome.SUCCEEDED, None))
+            )
+        assert list(making.finish()) == []
+    finally:
+        making.close()
+    return {number: _RANDOM_ID.sub("id", (base / str(number) / "notebook.html").read_text()) for number in numbers}
+
+
+def test_nothing_of_one_page_gets_into_another(tmp_path: Path) -> None:
+    everything = range(len(NOTEBOOKS))
+    forth = pages(tmp_path / "forth", *everything)
+    assert pages(tmp_path / "back", *reversed(everything)) == forth
+    alone = {number: pages(tmp_path / f"alone {number}", number)[number] for number in (2, 5)}
+    assert alone == {number: forth[number] for number in alone}
+    assert ["hl-r" in forth[number] for number in (4, 5, 6)] == [False, True, False]
+    assert "in place of a widget" in forth[2]
+    assert "in place of a widget" not in forth[1].split("<script")[-1]
+    assert len(set(forth.values())) == len(NOTEBOOKS)
+
+
+def test_a_page_that_fails_does_no_harm_to_the_next() -> None:
+    before = to_html(NOTEBOOKS[4], TITLE, Outcome.SUCCEEDED, None)
+    broken = code("x = 1", **PYTHON)
+    broken.cells[0].outputs = [nbformat.from_dict({"output_type": "display_data"})]
+    with pytest.raises(Exception, match="required property"):
+        to_html(broken, TITLE, Outcome.SUCCEEDED, None)
+    assert to_html(NOTEBOOKS[4], TITLE, Outcome.SUCCEEDED, None) == before
+
+
+def test_pages_that_are_made_take_no_memory() -> None:
+    to_html(NOTEBOOKS[4], "first", Outcome.SUCCEEDED, None)
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            mine = f"{number}" * 2_000_000
+            to_html(code("x", **PYTHON, mine=mine), f"title {number}", Outcome.SUCCEEDED, None)
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_templates_are_read_for_the_first_page_only() -> None:
+    script = """
+import sys
+from nbformat.v4 import new_code_cell, new_notebook
+from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.work.html import to_html
+
+read = []
+sys.addaudithook(lambda event, values: read.append(str(values[0])) if event in ("open", "compile") else None)
+for _ in range(2):
+    to_html(new_notebook(cells=[new_code_cell("x")]), "title", Outcome.SUCCEEDED, None)
+    print(sum(name.endswith(".j2") for name in read))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    first, both = map(int, done.stdout.split())
+    assert 0 < first == both
+
+
+def page_processes() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [child for child in children if child.cmdline()[-1:] == ["pynb_dag_runner.work.html"]]
+
+
+def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:
+    making = Pages()
+    try:
+        making.start()
+        making.make("none", tmp_path, TITLE, Outcome.SUCCEEDED, None)
+        assert list(making.finish()) == []  # it is at work by now
+        (process,) = page_processes()
+        assert process.nice() == 10
+        group = Path(f"/proc/{process.pid}/autogroup")
+        if group.exists() and os.access(group, os.W_OK):
+            assert group.read_text().split()[-1:] in (["10"], [])
+    finally:
+        making.close()
+    assert page_processes() == []
+
+
+def look_for_page_processes() -> int:
+    return len(page_processes())
+
+
+@pytest.mark.parametrize("notebooks", [0, 1])
+def test_it_starts_with_a_run_that_has_notebooks(notebooks: int, tmp_path: Path) -> None:
+    p = Pipeline("early", base_dir=tmp_path)
+    first = p.function(look_for_page_processes, name="first")
+    if notebooks:
+        (tmp_path / "empty.py").write_text("# %%\n")
+        p.notebook("empty.py", after=[first])
+    result = p.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    assert result.tasks["first"].outputs["return"] == notebooks
+    assert len(list(result.folder.glob("tasks/*/*/notebook.html"))) == notebooks
+    assert page_processes() == []
+
+
+def test_a_broken_converter_is_said_for_each_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/nbconvert.py").write_text("raise ImportError('broken on purpose')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    nbformat.write(NOTEBOOKS[0], tmp_path / "notebook.ipynb")
+    making = Pages()
+    try:
+        making.make("one", tmp_path, TITLE, Outcome.SUCCEEDED, None)
+        assert list(making.finish()) == [PageProblem(key="one", problem="ImportError: broken on purpose")]
+    finally:
+        making.close()
