@@ -110,9 +110,9 @@ def _command(directory: Path, parameters: Mapping[str, object]) -> list[str]:
 
 
 def _finished_run(directory: Path, exit_code: int, parameters: Mapping[str, object]) -> Path:
-    """Run the pipeline to its end; the run folder."""
+    """Run the pipeline to its end, without Ray, which takes longer to start than all tasks take; the run folder."""
     done = subprocess.run(
-        _command(directory, parameters),
+        [*_command(directory, parameters), "--executor", "process"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
