@@ -11,6 +11,7 @@ from typing import Any
 
 from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, references_in, replace_references
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder import paths
@@ -130,12 +131,19 @@ class LiveAttempt:
         return f"{self.task.name}#{self.number}"
 
     def spec(
-        self, run_id: str, folder: Path, values: Values, terminal: bool, redactor: Redactor = NO_SECRETS
+        self,
+        run_id: str,
+        folder: Path,
+        values: Values,
+        terminal: bool,
+        redactor: Redactor = NO_SECRETS,
+        fork_server: ServerPlace | None = None,
     ) -> tuple[AttemptSpec, tuple[Handle, ...]]:
         """What the worker is to do, and the handles of the values that it needs.
 
         Args:
             redactor: knows the secrets of the whole run.
+            fork_server: for kernels, if there is one.
 
         Raises:
             LookupError: an upstream task did not set what this task needs, or a notebook can't receive it.
@@ -171,6 +179,7 @@ class LiveAttempt:
             memory_bytes=self.task.options.memory,
             terminal=terminal,
             redactor=redactor,
+            fork_server=fork_server,
         )
         return spec, tuple(inputs)
 

@@ -221,6 +221,7 @@ class Dag:
         given: those of them that were given, as they were given; the others have their defaults.
         tasks: in the order in which they were defined.
         upstream: for each task the names of the tasks it waits for, in order of definition.
+        preload: modules that notebooks import, imported once for all of them.
     """
 
     name: str
@@ -229,6 +230,7 @@ class Dag:
     given: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Task]:

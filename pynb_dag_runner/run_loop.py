@@ -22,6 +22,7 @@ from pynb_dag_runner.executors.base import (
     JobStarted,
     LimitsOver,
 )
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.kept_values import UnavailableValueError, read_kept_value
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
@@ -29,7 +30,7 @@ from pynb_dag_runner.pages import PAGE_BOUND_S, Pages
 from pynb_dag_runner.plan import Decision, Plan, Retry, RetryRule, Settle, Start, Stop
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, PlannedTask, RunRecord
+from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, PlannedTask, RunRecord, TaskRecord
 from pynb_dag_runner.run_folder.writer import RunWriter
 from pynb_dag_runner.work.attempt import run_attempt
 from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished, FilePart
@@ -60,6 +61,7 @@ class RunLoop:
         interrupts: requests to stop.
         earlier: what a resumed run begins with.
         redactor: knows the run's secrets, which nothing that is written may hold.
+        fork_server: where notebooks' kernels come from; None: they are started.
         chance: gives a number from 0 to 1, for the delays of retries.
     """
 
@@ -76,6 +78,7 @@ class RunLoop:
         earlier: Earlier | None = None,
         notes: Sequence[str] = (),
         redactor: Redactor = NO_SECRETS,
+        fork_server: ServerPlace | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._dag = dag
@@ -89,14 +92,17 @@ class RunLoop:
         self._earlier = earlier or Earlier()
         self._notes = notes
         self._redactor = redactor
+        self._fork_server = fork_server
         self._chance = chance
         rules = {planned.name: _retry_rule(planned) for planned in record.tasks}
         self._plan = Plan(dag.upstream, rules, fail_fast=record.settings.fail_fast, reused=self._earlier.reused)
         self._limit = RunLimit.of(record.settings.timeout_s, clock())
         self._decisions: deque[Decision] = deque()
         self._live: dict[str, LiveAttempt] = {}
+        self._watched: dict[str, LiveAttempt] = {}  # of these, those whose process may have to be ended: they run
         self._verdicts = {name: list(verdicts) for name, verdicts in self._earlier.verdicts.items()}
         self._settled: dict[str, TaskStatus] = {}
+        self._settled_records: deque[TaskRecord] = deque()
         self._values = Values()
         self.pages = Pages()
         self._cancelled = False
@@ -144,7 +150,7 @@ class RunLoop:
 
     def _wait_s(self) -> float:
         now = time.monotonic()
-        moments = [attempt.force_at for attempt in self._live.values() if attempt.force_at is not None]
+        moments = [attempt.force_at for attempt in self._watched.values() if attempt.force_at is not None]
         if (retry_at := self._plan.next_retry_at) is not None:
             moments.append(retry_at)
         if self._limit is not None and not self._limit.over:
@@ -164,6 +170,9 @@ class RunLoop:
                     self._stop(f"{name}#{number}")
                 case Retry():
                     pass  # told to listeners with the end of the attempt before it
+        # Last, since what starts now does not wait for it: the end of the attempt stands in the events already.
+        while self._settled_records:
+            self._writer.task(self._settled_records.popleft())
 
     def _start(self, task: Task, number: int) -> None:
         attempt = LiveAttempt(task=task, number=number, queued=self._clock(), limit=self._limit)
@@ -173,7 +182,12 @@ class RunLoop:
     def _submit(self, attempt: LiveAttempt) -> None:
         try:
             spec, inputs = attempt.spec(
-                self._record.run_id, self._writer.folder, self._values, self._engine.in_process, self._redactor
+                self._record.run_id,
+                self._writer.folder,
+                self._values,
+                self._engine.in_process,
+                self._redactor,
+                self._fork_server,
             )
         except LookupError as error:
             self._fail_before_start(attempt, Failure(kind="MissingOutput", message=str(error.args[0])))
@@ -215,6 +229,7 @@ class RunLoop:
         if attempt is not None:
             attempt.stopping = True
             attempt.force_at = time.monotonic() + CANCEL_GRACE_S
+            self._watched[key] = attempt
             self._engine.cancel(key)
 
     def _take(self, event: JobEvent) -> None:
@@ -228,6 +243,7 @@ class RunLoop:
                 self._values.keep(attempt.task.name, handle)
             case JobMessage(message=AttemptBegan(time=start)):
                 attempt.began(start, time.monotonic())
+                self._watched[event.key] = attempt
                 self._say(
                     events.AttemptStarted(
                         time=start, task=attempt.task.name, number=attempt.number, host=attempt.host, pid=attempt.pid
@@ -252,6 +268,7 @@ class RunLoop:
                     outcome, why = attempt.verdict_of_death(job)
                     self._attempt_ended(attempt, outcome, why, self._clock())
                 del self._live[event.key]
+                self._watched.pop(event.key, None)
 
     def _sweep(self, attempt: LiveAttempt) -> None:
         """Its worker did not come to do it."""
@@ -302,13 +319,13 @@ class RunLoop:
     def _settle(self, name: str, status: TaskStatus, blocked_by: str | None) -> None:
         self._settled[name] = status
         now = self._clock()
-        self._writer.task(task_record(self._planned[name], status, self._verdicts.get(name, []), blocked_by))
+        self._settled_records.append(task_record(self._planned[name], status, self._verdicts.get(name, []), blocked_by))
         self._say(events.TaskSettled(time=now, task=name, status=status, blocked_by=blocked_by))
 
     def _watch_clocks(self) -> None:
         """End the process of an attempt that is past its time and did not end by itself."""
         now = time.monotonic()
-        for attempt in list(self._live.values()):
+        for attempt in list(self._watched.values()):
             if attempt.force_at is not None and now >= attempt.force_at:
                 attempt.force_at = None
                 self._engine.cancel(attempt.key, force=True)
@@ -342,6 +359,7 @@ class RunLoop:
                 why = Failure(kind="Cancelled", message="the run was cancelled")
                 self._attempt_ended(attempt, Outcome.CANCELLED, why, self._clock())
         self._live.clear()
+        self._watched.clear()
 
     def _end(self) -> RunStatus:
         end = max(self._clock(), self._started)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from pynb_dag_runner import checks, events, provenance, reports
 from pynb_dag_runner.attempts import resources_of
-from pynb_dag_runner.dag import Dag
+from pynb_dag_runner.dag import Dag, NotebookSource
 from pynb_dag_runner.earlier import Earlier
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.executors.inline import InlineExecutor
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.parameters import recorded
@@ -29,6 +30,7 @@ from pynb_dag_runner.run_folder.lock import FolderLock
 from pynb_dag_runner.run_folder.records import DriverRecord, RunRecord, SettingsRecord, TargetRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.run_loop import Listener, RunLoop
+from pynb_dag_runner.work.kernels import servers
 from pynb_dag_runner.work.sweeping import sweep
 
 _MAY_HAVE_DIED = (Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.CANCELLED)
@@ -56,6 +58,7 @@ class _Engine:
 
     executor: Executor
     notes: tuple[str, ...]
+    fork_server: ServerPlace | None
 
 
 def _now() -> datetime:
@@ -161,6 +164,7 @@ def _start_engine(
 ) -> tuple[_Engine, DriverRecord]:
     """Start it, to be closed by ``stack``, and see whether it can ever give what is asked for."""
     mark_before = os.environ.get(ENGINE_VARIABLE)
+    fork_server = _start_fork_server(dag, stack)  # it imports while the engine starts
     engine = executor()
     stack.callback(engine.close)
     lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
@@ -169,7 +173,17 @@ def _start_engine(
     waits = [f"{problem}; it waits until the cluster has such a node" for problem in lacking]
     notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
-    return _Engine(engine, notes), provenance.driver_record(settings.executor, mark if mark != mark_before else None)
+    driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
+    return _Engine(engine, notes, fork_server), driver
+
+
+def _start_fork_server(dag: Dag, stack: ExitStack) -> ServerPlace | None:
+    """Start what the kernels of this machine come from, to be closed by ``stack``; None: they are started."""
+    if not (servers.is_possible() and any(isinstance(task.source, NotebookSource) for task in dag.tasks)):
+        return None
+    server = servers.start(dag.preload)
+    stack.callback(server.close)
+    return server.place
 
 
 def _drive(
@@ -197,6 +211,7 @@ def _drive(
         earlier=earlier,
         notes=engine.notes,
         redactor=redactor,
+        fork_server=engine.fork_server,
     )
     stack.callback(loop.pages.close)
     loop.to_the_end()

@@ -29,7 +29,7 @@ FLOORS = (
         "secret",
     },
     # 1: what decides, what executes, what is written; none knows another.
-    {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
+    {"plan", "executors", "fork_server", "run_folder", "tracking", "interrupts", "terminal"},
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
     {"work", "reports", "provenance", "earlier", "kept_values", "resuming"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.

@@ -277,6 +277,7 @@ def _evaluate_notebook(
             timeout_s=spec.timeout_s,
             memory_bytes=spec.memory_bytes,
             redactor=spec.redactor,
+            fork_server=spec.fork_server,
         )
         result = _Result(kernel=evaluation.kernel_name)
         try:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 
@@ -58,6 +59,7 @@ class AttemptSpec:
         memory_bytes: what a notebook's kernel may use with all that it starts; None: no limit.
         redactor: knows the secrets of the whole run: a task may also get one from another task's output.
         terminal: this process has the user's terminal: show there what the task prints, beside logging it.
+        fork_server: of the driver, for kernels; None: they are started.
     """
 
     run_id: str
@@ -75,6 +77,7 @@ class AttemptSpec:
     memory_bytes: int | None = None
     redactor: Redactor = NO_SECRETS
     terminal: bool = False
+    fork_server: ServerPlace | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ from typing import Any
 import nbformat
 import papermill
 
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.project import here
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import replace_secrets
 from pynb_dag_runner.work import native_mlflow, notebook_engine
-from pynb_dag_runner.work.kernels import specs
+from pynb_dag_runner.work.kernels import servers, specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.messages import NotebookWork
@@ -37,6 +38,7 @@ class Evaluation:
         timeout_s: limit from now on.
         memory_bytes: limit for the kernel and what it starts.
         redactor: hides secrets in the saved notebook.
+        fork_server: for kernels of this interpreter; None: they are started.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Evaluation:
         timeout_s: float | None,
         memory_bytes: int | None,
         redactor: Redactor = NO_SECRETS,
+        fork_server: ServerPlace | None = None,
     ) -> None:
         self._path = work.path
         self._redactor = redactor
@@ -67,7 +70,12 @@ class Evaluation:
             environment = native_mlflow.for_another_interpreter(environment)
         kernel_environment = {**os.environ, **environment, **hidden.environment, "JUPYTER_PLATFORM_DIRS": "1"}
         self._kernel = Kernel(
-            self.kernel_name, cwd=here(work.cwd), environment=kernel_environment, log=log, marker=marker
+            self.kernel_name,
+            cwd=here(work.cwd),
+            environment=kernel_environment,
+            log=log,
+            marker=marker,
+            place=servers.nearest(fork_server) if fork_server and self.kernel_name == specs.OWN else None,
         )
         self.session = NotebookSession(
             self._kernel,

@@ -6,15 +6,18 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import zmq
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.process_table import describe_exit, end_marked, memory_bytes, with_mark
 from pynb_dag_runner.work import out_of_memory, processes
 from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
+from pynb_dag_runner.work.kernels.provisioner import ForkProvisioner
 from pynb_dag_runner.work.kernels.specs import OWN, KernelSpecs
 from pynb_dag_runner.work.logs import Log
 
@@ -35,9 +38,19 @@ class Kernel:
         name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.specs.choose` gives it.
         log: takes what the kernel and its children write to their standard output and error.
         marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
+        place: of the fork server to ask for a kernel of this interpreter; None: it is started.
     """
 
-    def __init__(self, name: str, *, cwd: Path, environment: dict[str, str], log: Log, marker: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        cwd: Path,
+        environment: dict[str, str],
+        log: Log,
+        marker: str,
+        place: ServerPlace | None = None,
+    ) -> None:
         self.name = name
         self._cwd = cwd
         self._environment = environment
@@ -49,7 +62,7 @@ class Kernel:
         self._directory = Path(tempfile.mkdtemp(prefix="pdr-k-", dir=parent))
         self.manager: Any = AsyncKernelManager(
             kernel_name=name,
-            kernel_spec_manager=KernelSpecs(),
+            kernel_spec_manager=KernelSpecs(fork_sockets=[str(path) for path in place.sockets] if place else []),
             transport="ipc",
             ip=str(self._directory / "k"),
             connection_file=str(self._directory / "kernel.json"),
@@ -82,10 +95,35 @@ class Kernel:
             )
         except OSError as error:
             raise RuntimeError(f"its command can't be run: {error}") from error
+        forked = self.forked
+        if forked is not None:
+            await forked.until_ready(START_BOUND_S)
         self.client = self.manager.client()
         self.client.start_channels(hb=False)
         self.client.allow_stdin = False  # a question that nobody sees would wait for an answer for ever
-        await self.client.wait_for_ready(timeout=START_BOUND_S)
+        if forked is None:
+            await self.client.wait_for_ready(timeout=START_BOUND_S)
+        else:
+            await self._until_subscribed()
+
+    @property
+    def forked(self) -> ForkProvisioner | None:
+        """The kernel's provisioner, if it forked it."""
+        provisioner = self.manager.provisioner
+        return provisioner if isinstance(provisioner, ForkProvisioner) and provisioner.preloaded is not None else None
+
+    async def _until_subscribed(self) -> None:
+        """Wait until nothing that the kernel puts out from now on is lost: it says so to each new listener.
+
+        jupyter_client's way to know is to ask until something comes, and then 0.2 s for whether more does.
+        """
+        while True:
+            try:
+                message = await self.client.get_iopub_msg(timeout=START_BOUND_S)
+            except Empty:
+                raise RuntimeError(f"Kernel didn't respond in {START_BOUND_S:g} seconds") from None
+            if message["msg_type"] == "iopub_welcome":
+                return
 
     async def death(self) -> str:
         """How a kernel that died ended, in words."""
@@ -118,14 +156,28 @@ class Kernel:
     def kill(self) -> None:
         """End the kernel and everything that it started, at once."""
         self._usage = self.usage
+        if self.forked is not None:
+            self.forked.end()  # it may be so young that it does not bear the mark yet
         end_marked(self._marker)
+
+    async def _end_forked(self, provisioner: ForkProvisioner) -> None:
+        """Shut it down in order, like jupyter_client, which would look for its end every 100 ms."""
+        if provisioner.process.poll() is None:
+            # The manager's own connection dates from before the kernel was there, and waits before it tries again.
+            self.client.shutdown()
+            if not await provisioner.until_exit(SHUTDOWN_BOUND_S):
+                self._log.remark(f"the kernel did not shut down within {SHUTDOWN_BOUND_S:g} s")
 
     async def close(self) -> None:
         """Shut the kernel down in order if it lets us, kill what is left, remove its files."""
         try:
+            if self.forked is not None and self.client is not None:
+                await self._end_forked(self.forked)
             if self.client is not None:
                 self.client.stop_channels()
-            if self.manager.has_kernel:
+            if self.forked is not None:
+                await self.manager.cleanup_resources()
+            elif self.manager.has_kernel:
                 await asyncio.wait_for(self.manager.shutdown_kernel(), 2 * SHUTDOWN_BOUND_S)
         except (TimeoutError, RuntimeError, OSError) as error:
             self._log.remark(f"the kernel did not shut down in order: {error}")

@@ -1,16 +1,27 @@
 """What a kernel process of the runner's own interpreter runs: an ordinary IPython kernel that dies with its starter.
 
+It comes about in two ways: started as a program, by :func:`main`, or forked from a process in which :func:`prepare`
+was called, by :func:`run`. What its notebook sees is the same.
+
 A kernel leads a session of its own, so nothing ends it when its starter is killed; ipykernel's own watch is a Python
 thread, which a cell that holds the GIL keeps from running. The system's PR_SET_PDEATHSIG needs neither.
 """
 
+import contextlib
 import ctypes
+import importlib
+import json
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
+_START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
+"""Modules that a kernel imports and that must not be imported before a fork."""
 
 
 def main() -> None:
@@ -23,14 +34,89 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     from pynb_dag_runner.work.kernels import sending
 
+    sending.SendingKernelApp.launch_instance([*_options(), *sys.argv[1:]])
+
+
+def _options() -> list[str]:
+    from pynb_dag_runner.work.kernels import sending
+
     # What child processes print goes to the log. ipykernel would send it to the notebook, but from a thread of its own:
     # what is still on its way when the cell ends is lost.
-    options = [
+    return [
         "--HistoryManager.hist_file=:memory:",
         "--IPKernelApp.capture_fd_output=False",
         f"--IPKernelApp.outstream_class={sending.__name__}.PiecewiseStream",
     ]
-    sending.SendingKernelApp.launch_instance([*options, *sys.argv[1:]])
+
+
+def prepare() -> None:
+    """Import what a kernel imports until its first cell is done, and start no thread.
+
+    Which modules these are is asked of a kernel, in a process of its own: they differ from version to version.
+    """
+    import ipykernel.ipkernel
+    import ipykernel.zmqshell  # noqa: F401
+
+    import pynb_dag_runner.work.kernels.sending  # noqa: F401
+
+    for name in _imported_by_a_kernel():
+        if not name.startswith(_START_THREADS):
+            with contextlib.suppress(Exception):  # a kernel imports it when it needs it, and meets the same
+                importlib.import_module(name)
+
+
+def _imported_by_a_kernel() -> list[str]:
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        try:
+            os.write(theirs, json.dumps(_try_kernel()).encode())
+        finally:
+            os._exit(0)  # without the exit handlers of the process that it is a copy of
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as answer:
+        names = answer.read()
+    os.waitpid(pid, 0)
+    return list(json.loads(names or b"[]"))
+
+
+def _try_kernel() -> list[str]:
+    """Make a kernel and give it a cell; the modules that were imported for it."""
+    from pynb_dag_runner.work.kernels import sending
+
+    before = set(sys.modules)
+    with tempfile.TemporaryDirectory() as directory:
+        app = sending.SendingKernelApp.instance()
+        file = Path(directory, "kernel.json")
+        ipc = ["--transport=ipc", f"--ip={directory}/k", "--IPKernelApp.parent_handle=1"]
+        app.initialize([*_options(), *ipc, "-f", str(file)])  # type: ignore[no-untyped-call]
+        assert app.shell is not None
+        app.shell.run_cell("1 + 1\nNone", silent=True)
+        return sorted(set(sys.modules) - before)
+
+
+def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
+    """Be a kernel, in a process that was forked after :func:`prepare`; returns when it was shut down.
+
+    Args:
+        arguments: ipykernel's own.
+        descriptors: a pipe, to which a byte is written once the kernel's sockets are bound.
+    """
+    from pynb_dag_runner.work.kernels import sending
+
+    (ready,) = descriptors
+    app = sending.SendingKernelApp.instance()
+    # The handle is only looked at for being there: who has no parent prints how to connect to it.
+    app.initialize([*_options(), "--IPKernelApp.parent_handle=1", *arguments])  # type: ignore[no-untyped-call]
+    if "matplotlib_inline.backend_inline" in sys.modules:
+        # Imported before there was a shell, so it has not asked this one to show figures.
+        from matplotlib_inline.backend_inline import _enable_matplotlib_integration
+
+        _enable_matplotlib_integration()  # type: ignore[no-untyped-call]
+    os.write(ready, b"\n")
+    os.close(ready)
+    app.start()
 
 
 if __name__ == "__main__":

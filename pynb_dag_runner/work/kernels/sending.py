@@ -24,6 +24,17 @@ class SendingKernelApp(IPKernelApp):
             s.setsockopt(zmq.XPUB_NODROP, 1)
         return int(super()._bind_socket(s, port))  # type: ignore[no-untyped-call]
 
+    def start(self) -> None:
+        """Run until the kernel is shut down.
+
+        ipykernel then ends, at exit, the thread that sends output while the one that was told to shut down may still
+        wait for it: for 10 s, in about one kernel of eight.
+        """
+        super().start()  # type: ignore[no-untyped-call]
+        if self.control_thread and self.control_thread.is_alive():
+            self.control_thread.stop()
+            self.control_thread.join()
+
 
 class PiecewiseStream(OutStream):
     """A cell's standard output or error: what is not sent yet is one piece at most."""

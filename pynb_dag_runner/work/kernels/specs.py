@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from traitlets import List, Unicode
+
+from pynb_dag_runner.work.kernels.provisioner import NAME
 
 OWN = "python3"
 """Name under which the runner's own interpreter is offered, as every Jupyter installation does."""
@@ -14,16 +17,21 @@ class KernelSpecs(KernelSpecManager):
     """The installed kernelspecs, where ``python3`` always means the interpreter that runs this code.
 
     An installed ``python3`` may belong to any interpreter (papermill issue 638), and need not be installed at all.
+
+    Attributes:
+        fork_sockets: of fork servers to ask for a process of this interpreter.
     """
+
+    fork_sockets = List(Unicode())
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The kernelspec called ``kernel_name``; raises NoSuchKernel."""
         if kernel_name != OWN:
             return super().get_kernel_spec(kernel_name)
         command = [sys.executable, "-m", "pynb_dag_runner.work.kernels.main", "-f", "{connection_file}"]
-        return KernelSpec(
-            argv=command, display_name="Python 3 (ipykernel)", language="python", metadata={"debugger": True}
-        )
+        provisioner = {"provisioner_name": NAME, "config": {"sockets": self.fork_sockets}}
+        metadata = {"debugger": True, "kernel_provisioner": provisioner}
+        return KernelSpec(argv=command, display_name="Python 3 (ipykernel)", language="python", metadata=metadata)
 
 
 def choose(wanted: str | None, metadata: Mapping[str, Any]) -> str:

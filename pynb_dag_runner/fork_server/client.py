@@ -1,0 +1,196 @@
+"""Starting a fork server, asking one for processes, and such a process as its asker sees it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pynb_dag_runner.fork_server import wire
+from pynb_dag_runner.fork_server.child import ROOM_BYTES, ROOM_VARIABLE
+from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
+
+REPLY_BOUND_S = 30.0
+"""A server that is still importing answers when it has; one that does not in this time is not waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerPlace:
+    """Where a server can be asked.
+
+    Attributes:
+        directory: of its sockets, on the machine where it was started.
+        preload: modules that it imports on the user's wish.
+    """
+
+    directory: Path
+    preload: tuple[str, ...] = ()
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """In the order in which they are asked."""
+        names = (wire.PRELOADED, wire.BASE) if self.preload else (wire.BASE,)
+        return tuple(self.directory / name for name in names)
+
+
+class ForkRefused(Exception):
+    """There is no process; the message says why, in words that go into a record."""
+
+
+class ForkServer:
+    """A server process, which ends when this object is closed or its process ends. It is ready some time later.
+
+    Args:
+        entry: module that its processes run, see :mod:`pynb_dag_runner.fork_server.server`.
+        preload: modules to import on the user's wish.
+        environment: of the server.
+
+    Attributes:
+        place: where it can be asked.
+    """
+
+    def __init__(self, entry: str, *, preload: Sequence[str], environment: Mapping[str, str]) -> None:
+        # A short path: that of a socket must stay under 107 bytes.
+        directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir="/tmp"))
+        self.place = ServerPlace(directory=directory, preload=tuple(preload))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pynb_dag_runner.fork_server.server", str(directory), entry, *preload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=directory,
+            env={**environment, ROOM_VARIABLE: "-" * ROOM_BYTES},
+        )
+
+    def close(self) -> None:
+        """End it, and with it what it forked."""
+        assert self._process.stdin is not None
+        self._process.kill()  # the system ends its processes with it
+        self._process.stdin.close()
+        self._process.wait()
+        shutil.rmtree(self.place.directory, ignore_errors=True)
+
+
+class ForkedProcess:
+    """A process that a server forked, with the methods of ``subprocess.Popen`` that jupyter_client uses.
+
+    It is killed when this object is closed, or its process ends.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, connection: socket.socket, pid: int, preloaded: Sequence[str]) -> None:
+        self.pid = pid
+        self.preloaded = tuple(preloaded)
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Readable when :meth:`poll` has something new to say."""
+        return self._connection.fileno()
+
+    def poll(self) -> int | None:
+        """How it ended, as ``Popen.returncode`` has it; None: it still runs."""
+        return self._look(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises subprocess.TimeoutExpired."""
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"forked process {self.pid}", timeout or 0.0)
+        return code
+
+    def _look(self, timeout_s: float | None) -> int | None:
+        if self.returncode is None:
+            self._connection.settimeout(timeout_s)
+            try:
+                fields, _ = wire.receive(self._connection)
+                self.returncode = ForkedExit(**fields).returncode
+            except (BlockingIOError, TimeoutError):
+                return None
+            except (EOFError, OSError, ValueError):
+                self.returncode = -signal.SIGKILL  # the server is gone, and the system ends its processes with it
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Asked:
+    """A server was asked for a process and has not answered yet; it does when its imports are done.
+
+    Close it, or take the answer: what was forked for nobody is killed.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Readable when the answer is there."""
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        """Want no answer any more."""
+        self._connection.close()
+
+    def answer(self) -> ForkedProcess:
+        """The process; waits for it at most :data:`REPLY_BOUND_S` seconds. Raises ForkRefused: there is none."""
+        try:
+            fields, _ = wire.receive(self._connection)
+            reply = ForkReply(**fields)
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            self._connection.close()
+            raise ForkRefused(_no_answer(error)) from error
+        if reply.pid is None:
+            self._connection.close()
+            raise ForkRefused(reply.refusal or "the fork server gave no reason")
+        return ForkedProcess(self._connection, reply.pid, reply.preloaded)
+
+
+def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked:
+    """Ask a server for a process.
+
+    Args:
+        server: one of its sockets.
+        descriptors: the first one becomes its standard output and error; they stay open here.
+
+    Raises:
+        ForkRefused: nobody can be asked.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(REPLY_BOUND_S)
+    try:
+        connection.connect(str(server))
+        wire.send(connection, request, descriptors)
+    except OSError as error:
+        connection.close()
+        raise ForkRefused(_no_answer(error)) from error
+    return Asked(connection)
+
+
+def _no_answer(error: Exception) -> str:
+    return f"the fork server did not answer: {str(error) or type(error).__name__}"
+
+
+def own_oom_score_adj() -> int:
+    """This process's, for a request."""
+    return int(Path("/proc/self/oom_score_adj").read_text())

@@ -1,0 +1,243 @@
+"""The server's process: it imports, then forks on request, and tells each asker how its process ended.
+
+``python -m pynb_dag_runner.fork_server.server DIRECTORY ENTRY [PRELOAD ...]``. ENTRY is a module with two functions:
+``prepare()`` imports what its processes need and starts no thread; ``run(arguments)`` is what a process does.
+
+It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
+its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pynb_dag_runner.fork_server import wire
+from pynb_dag_runner.fork_server.child import INLINE_BACKEND, Surroundings, become, die_with, surroundings
+from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
+
+_REQUEST_BOUND_S = 10.0
+"""An asker sends its request at once; one that does not must not hold up the others."""
+_BACKLOG = 128
+
+
+@dataclass
+class _Forked:
+    pid: int
+    pidfd: int
+    asker: socket.socket
+
+
+class Server:
+    """Forks on request, see the module.
+
+    Args:
+        listener: bound; askers connect to it.
+        owner: file descriptor that ends with whoever this server is for.
+        origin: this process's surroundings.
+        preloaded: modules imported on the user's wish.
+        refusal: why it can't serve; None: it can.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        owner: int,
+        origin: Surroundings,
+        *,
+        preloaded: Sequence[str] = (),
+        refusal: str | None = None,
+    ) -> None:
+        self._listener = listener
+        self._owner = owner
+        self.origin = origin
+        self._preloaded = tuple(preloaded)
+        self._refusal = refusal
+        self._selector = selectors.EpollSelector()
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(owner, selectors.EVENT_READ, self._owner_spoke)
+        self._forked: dict[int, _Forked] = {}
+        self._over = False
+
+    def serve(self) -> tuple[ForkRequest, list[int]] | None:
+        """Serve until the owner is gone; in each forked process, return what it was asked to be."""
+        while not self._over:
+            for key, _ in self._selector.select():
+                callback: Callable[..., Any] = key.data
+                if (mine := callback(key.fd)) is not None:
+                    return mine  # type: ignore[no-any-return]
+        for forked in list(self._forked.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(forked.pid, signal.SIGKILL)
+        return None
+
+    def _owner_spoke(self, _: int) -> None:
+        self._over = True
+
+    def _accept(self, _: int) -> tuple[ForkRequest, list[int]] | None:
+        asker, _address = self._listener.accept()
+        descriptors: list[int] = []
+        try:
+            if not _is_same_user(asker):
+                asker.close()
+                return None
+            asker.settimeout(_REQUEST_BOUND_S)
+            fields, descriptors = wire.receive(asker)
+            request = ForkRequest(**fields)
+            refusal = self._refusal or self.origin.obstacle(request.environment, strict=bool(self._preloaded))
+            if refusal is not None:
+                wire.send(asker, ForkReply(refusal=refusal))
+                asker.close()
+                return None
+            return self._fork(request, descriptors, asker)
+        except (EOFError, ValueError, TypeError, OSError):
+            asker.close()  # the asker sees that there will be no answer, and starts its process itself
+            return None
+        finally:
+            if os.getpid() == self.origin.pid:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _fork(
+        self, request: ForkRequest, descriptors: list[int], asker: socket.socket
+    ) -> tuple[ForkRequest, list[int]] | None:
+        pid = os.fork()
+        if pid == 0:
+            asker.close()
+            self._forget_everything()
+            return request, descriptors
+        forked = _Forked(pid, os.pidfd_open(pid), asker)
+        self._forked[pid] = forked
+        self._selector.register(forked.pidfd, selectors.EVENT_READ, lambda _: self._reap(forked))
+        self._selector.register(asker, selectors.EVENT_READ, lambda _: self._asker_spoke(forked))
+        with contextlib.suppress(OSError):  # gone already: the end of its connection will be noticed
+            wire.send(asker, ForkReply(pid=pid, preloaded=self._preloaded))
+        return None
+
+    def _asker_spoke(self, forked: _Forked) -> None:
+        """It says nothing more, so this is its end: nobody needs the process now."""
+        self._selector.unregister(forked.asker)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(forked.pidfd, signal.SIGKILL)
+
+    def _reap(self, forked: _Forked) -> None:
+        _, status = os.waitpid(forked.pid, 0)
+        del self._forked[forked.pid]
+        self._selector.unregister(forked.pidfd)
+        os.close(forked.pidfd)
+        with contextlib.suppress(OSError):
+            wire.send(forked.asker, ForkedExit(returncode=os.waitstatus_to_exitcode(status)))
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(forked.asker)
+        forked.asker.close()
+
+    def _forget_everything(self) -> None:
+        """In a forked process: close what is the server's."""
+        self._selector.close()
+        self._listener.close()
+        os.close(self._owner)
+        for forked in self._forked.values():
+            os.close(forked.pidfd)
+            forked.asker.close()
+        self._forked.clear()
+
+
+def main() -> None:
+    """See the module."""
+    directory, entry_name, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    del sys.path[0]  # where the server was started; its processes put their own directory there
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    origin = surroundings(files=soft)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # Ray blocks some signals, and children inherit the mask
+    owner = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    # Bound before anything is imported: who comes early waits.
+    listener = _bound(directory, wire.BASE)
+    for_preloaded = _bound(directory, wire.PRELOADED) if preload else None
+    entry = importlib.import_module(entry_name)
+    entry.prepare()
+    _settle_memory()
+    if for_preloaded is not None and os.fork() == 0:
+        listener.close()
+        server = _preloaded_server(for_preloaded, owner, origin, preload)
+    else:
+        if for_preloaded is not None:
+            for_preloaded.close()
+        server = Server(listener, owner, origin, refusal=_thread_problem("the server"))
+    mine = server.serve()
+    if mine is None:
+        shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
+    else:
+        request, descriptors = mine
+        others = become(request, descriptors, server.origin)
+        entry.run(list(request.arguments), others)
+
+
+def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:
+    """A child of the server that has imported more, so that what goes wrong with that harms it alone."""
+    die_with(origin.pid)
+    refusal = None
+    files = _open_files()
+    # What a kernel would set before the notebook imports matplotlib, which looks at it once.
+    os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
+    for name in preload:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001 - a module may raise anything; in the notebook it will be seen
+            refusal = refusal or f"importing {name!r} raised {type(error).__name__}: {error}"
+    refusal = refusal or _thread_problem(f"importing {', '.join(preload)}")
+    if refusal is None and _open_files() - files:
+        refusal = f"importing {', '.join(preload)} left files open"
+    _settle_memory()
+    return Server(listener, owner, replace(origin, pid=os.getpid()), preloaded=preload, refusal=refusal)
+
+
+def _settle_memory() -> None:
+    """Keep a collection in a forked process from copying every page that has an object of the server's."""
+    gc.collect()
+    gc.freeze()
+
+
+def _open_files() -> set[str]:
+    """What is open, by its target: the look itself opens a directory, under some number."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(f"{entry.name} {entry.readlink()}")
+    return found
+
+
+def _thread_problem(who: str) -> str | None:
+    number = len(list(Path("/proc/self/task").iterdir()))
+    return None if number == 1 else f"{who} started {number - 1} threads, which a fork would lose"
+
+
+def _bound(directory: Path, name: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(directory / name))
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _is_same_user(asker: socket.socket) -> bool:
+    """The directory is private already; this holds should somebody have opened it."""
+    credentials = struct.Struct("3i")
+    _, user, _ = credentials.unpack(asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+    return bool(user == os.getuid())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""How a kernel of the runner's own interpreter comes about: forked where there is a fork server, else started.
+
+This is jupyter_client's seam for it (``jupyter_client.kernel_provisioners``); everything else about a kernel is the
+same either way.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from traitlets import List, Unicode
+
+from pynb_dag_runner.fork_server.client import REPLY_BOUND_S, Asked, ForkedProcess, ForkRefused, ask, own_oom_score_adj
+from pynb_dag_runner.fork_server.wire import ForkRequest
+
+NAME = "pynb-dag-runner"
+"""Of the entry point."""
+
+
+class ForkProvisioner(LocalProvisioner):
+    """Asks fork servers first.
+
+    Attributes:
+        sockets: of the servers to ask, one after the other.
+        preloaded: modules that were imported before the notebook began; None: the kernel was not forked.
+        refusals: what those servers said that did not fork one.
+    """
+
+    sockets = List(Unicode())
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.preloaded: tuple[str, ...] | None = None
+        self.refusals: tuple[str, ...] = ()
+        self._ready: int | None = None
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
+        """See jupyter_client; ``cmd`` is that of our own kernelspec."""
+        for server in self.sockets:
+            try:
+                await self._fork(Path(server), cmd, **options)
+            except ForkRefused as refusal:
+                self.refusals = (*self.refusals, str(refusal))
+            else:
+                return self.connection_info
+        return await super().launch_kernel(cmd, **options)
+
+    async def _fork(
+        self, server: Path, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
+    ) -> None:
+        request = ForkRequest(
+            arguments=cmd[cmd.index("-f") :],
+            cwd=cwd,
+            # As jupyter_client sets it for a kernel that it starts.
+            environment={**env, "JPY_PARENT_PID": str(os.getpid())},
+            oom_score_adj=own_oom_score_adj(),
+        )
+        ready, told = os.pipe()
+        try:
+            process = await _answer(ask(server, request, [stdout.fileno(), told]))
+        except BaseException:
+            os.close(ready)
+            raise
+        finally:
+            os.close(told)
+        self.process: Any = process
+        self.pid, self.pgid, self.cwd = process.pid, process.pid, cwd
+        self.preloaded, self._ready = process.preloaded, ready
+
+    async def until_ready(self, timeout_s: float) -> None:
+        """Wait until a forked kernel has bound its sockets; at once if it was started.
+
+        Raises:
+            RuntimeError: it died, or did not come so far in time.
+        """
+        if self._ready is None:
+            return
+        ready, self._ready = self._ready, None
+        try:
+            await _readable(ready, timeout_s)
+            if not os.read(ready, 1):
+                raise RuntimeError("Kernel died before it was ready")
+        except TimeoutError:
+            raise RuntimeError(f"Kernel was not ready in {timeout_s:g} seconds") from None
+        finally:
+            os.close(ready)
+
+    async def until_exit(self, timeout_s: float) -> bool:
+        """Wait for a process that was asked to end; whether it did."""
+        try:
+            if isinstance(self.process, ForkedProcess):
+                if self.process.poll() is None:
+                    await _readable(self.process.fileno(), timeout_s)
+            else:
+                await asyncio.wait_for(self.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill the process and wait for its end."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+async def _answer(asked: Asked) -> ForkedProcess:
+    try:
+        await _readable(asked.fileno(), REPLY_BOUND_S)
+    except TimeoutError:
+        asked.close()
+        raise ForkRefused(f"the fork server did not answer within {REPLY_BOUND_S:g} s") from None
+    except BaseException:
+        asked.close()
+        raise
+    return asked.answer()
+
+
+async def _readable(descriptor: int, timeout_s: float) -> None:
+    """Wait until something can be read there; raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def tell() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    loop.add_reader(descriptor, tell)
+    try:
+        await asyncio.wait_for(future, timeout_s)
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,51 @@
+"""The fork server that kernels come from: whose it is, and where there is none."""
+
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
+
+SWITCH = "PYNB_DAG_RUNNER_FORK"
+"""Environment variable: ``off`` starts each kernel as a process of its own, as Jupyter does."""
+
+_ENTRY = "pynb_dag_runner.work.kernels.main"
+
+
+def is_possible() -> bool:
+    """Whether kernels may be forked here."""
+    return sys.platform == "linux" and os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+
+
+def start(preload: Sequence[str]) -> ForkServer:
+    """Start a server with this process's environment.
+
+    Args:
+        preload: modules that notebooks import, to be imported before.
+    """
+    # Tasks have one thread per processor that they hold, most often one; with more, numpy would start threads when it
+    # is imported, which no fork survives.
+    return ForkServer(_ENTRY, preload=preload, environment={"OMP_NUM_THREADS": "1", **os.environ})
+
+
+def nearest(place: ServerPlace) -> ServerPlace:
+    """The driver's server, or this process's own where the driver is on another machine; it ends with this process."""
+    return place if place.directory.is_dir() else _own(place.directory, place.preload)
+
+
+@functools.lru_cache(maxsize=1)
+def _own(directory: Path, preload: tuple[str, ...]) -> ServerPlace:
+    """One for each driver, which ``directory`` stands for."""
+    return _keep(start(preload))
+
+
+_kept: list[ForkServer] = []
+
+
+def _keep(server: ForkServer) -> ServerPlace:
+    while _kept:
+        _kept.pop().close()
+    _kept.append(server)
+    return server.place
