@@ -16,6 +16,7 @@ from pynb_dag_runner.reopening import prepare, reopened
 from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 from pynb_dag_runner.run_loop import Listener
 from pynb_dag_runner.runner import RunResult, resume_dag, run_dag
+from pynb_dag_runner.work import ATTEMPT_MODULES
 
 
 class RunOptions(TypedDict, total=False):
@@ -254,7 +255,9 @@ class Pipeline:
             result = run_dag(
                 dag,
                 output_dir=Path(output_dir),
-                executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
+                executor=executor_factory(
+                    executor, num_cpus=num_cpus, ray_address=ray_address, modules=ATTEMPT_MODULES
+                ),
                 settings=settings,
                 base_dir=self.base_dir,
                 target=self._target,
@@ -298,7 +301,9 @@ class Pipeline:
             with console:
                 result = resume_dag(
                     preparation,
-                    executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
+                    executor=executor_factory(
+                        executor, num_cpus=num_cpus, ray_address=ray_address, modules=ATTEMPT_MODULES
+                    ),
                     settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes),
                     base_dir=self.base_dir,
                     target=self._target or run.record.target,

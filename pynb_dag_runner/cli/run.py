@@ -158,8 +158,14 @@ def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -
 def engine_of(settings: "SettingsRecord") -> "Callable[[], Executor]":
     """Starts the engine that a run was asked to run on."""
     from pynb_dag_runner.executors import executor_factory
+    from pynb_dag_runner.work import ATTEMPT_MODULES
 
-    return executor_factory(settings.executor, num_cpus=settings.num_cpus, ray_address=settings.ray_address)
+    return executor_factory(
+        settings.executor,
+        num_cpus=settings.num_cpus,
+        ray_address=settings.ray_address,
+        modules=ATTEMPT_MODULES,
+    )
 
 
 def run_console(

@@ -1,6 +1,6 @@
 """Executors run a picklable call elsewhere and give a stream of events; they know no task and no folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pynb_dag_runner.executors.base import Executor
@@ -10,7 +10,11 @@ EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "process", "inline")
 
 
 def executor_factory(
-    name: ExecutorName, *, num_cpus: int | None = None, ray_address: str | None = None
+    name: ExecutorName,
+    *,
+    num_cpus: int | None = None,
+    ray_address: str | None = None,
+    modules: Sequence[str] = (),
 ) -> Callable[[], Executor]:
     """A call that starts the named executor; whoever calls it closes what it gets.
 
@@ -19,6 +23,7 @@ def executor_factory(
             at a time, for debuggers.
         num_cpus: processors to share out on this machine; None: all that this process may use.
         ray_address: an existing cluster to use instead of starting Ray here.
+        modules: that jobs need; processes for jobs import them ahead.
     """
     if name == "inline":
         from pynb_dag_runner.executors.inline import InlineExecutor
@@ -29,9 +34,9 @@ def executor_factory(
         if name == "process":
             from pynb_dag_runner.executors.on_processes import ProcessExecutor
 
-            return ProcessExecutor(num_cpus=num_cpus)
+            return ProcessExecutor(num_cpus=num_cpus, modules=modules)
         from pynb_dag_runner.executors.on_ray import RayExecutor
 
-        return RayExecutor(num_cpus=num_cpus, address=ray_address)
+        return RayExecutor(num_cpus=num_cpus, address=ray_address, modules=modules)
 
     return start

@@ -3,6 +3,9 @@
 from enum import Enum
 from multiprocessing.connection import Connection
 
+_SHORT_BYTES = 4096
+"""Up to here a copy is cheaper than another message."""
+
 
 class Frame(Enum):
     """What a host sends. Contents are pickled by the host and unpickled by the driver, by nobody in between."""
@@ -21,7 +24,10 @@ class Frame(Enum):
     """An exception left the call; its traceback as UTF-8 text."""
 
     def send(self, connection: Connection, content: bytes | None = None) -> None:
-        """Send this frame. The content goes by itself: joining it to the byte before would copy it."""
+        """Send this frame. A long content goes by itself: joining it to the byte before would copy it."""
+        if content and len(content) <= _SHORT_BYTES:
+            connection.send_bytes(self.value + content)
+            return
         connection.send_bytes(self.value)
         if content is not None:
             connection.send_bytes(content)
@@ -32,5 +38,6 @@ _WITHOUT_CONTENT = (Frame.STARTED, Frame.UNLIMITED, Frame.ENDED)
 
 def received(connection: Connection) -> tuple[Frame, bytes]:
     """The next frame, waiting for it; raises EOFError when the other end is closed."""
-    frame = Frame(connection.recv_bytes())
-    return frame, b"" if frame in _WITHOUT_CONTENT else connection.recv_bytes()
+    data = connection.recv_bytes()
+    frame = Frame(data[:1])
+    return frame, b"" if frame in _WITHOUT_CONTENT else data[1:] or connection.recv_bytes()

@@ -6,6 +6,7 @@ A host is a child of a :class:`~pynb_dag_runner.executors.hosting.Host`. Whateve
 
 import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -26,8 +27,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve until the supervisor closes its end. Arguments: the connection's file descriptor, the supervisor's pid."""
-    descriptor, supervisor = int(sys.argv[1]), int(sys.argv[2])
+    """Serve until the supervisor closes its end.
+
+    Arguments: the connection's file descriptor, the supervisor's pid, and modules to import before there is a job.
+    """
+    descriptor, supervisor, modules = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:
@@ -36,6 +40,9 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     connection = Connection(descriptor)
     directory = Path.cwd()
+    for module in modules:
+        with contextlib.suppress(ImportError):  # the job that needs it says so
+            importlib.import_module(module)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             request = cloudpickle.loads(connection.recv_bytes())

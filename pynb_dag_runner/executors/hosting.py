@@ -1,14 +1,16 @@
 """Host processes as their supervisor sees them: starting one, giving it a job, what it says, how it ends."""
 
 import contextlib
+import math
 import os
 import secrets
+import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, Pipe
 from typing import Literal
 
 import cloudpickle
@@ -43,14 +45,21 @@ class Host:
     Args:
         directory: where it starts; None: where its supervisor is.
         environment: variables beside its supervisor's.
+        modules: imported while it has no job yet.
     """
 
-    def __init__(self, *, directory: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        directory: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        modules: Sequence[str] = (),
+    ) -> None:
         self._connection, child = Pipe()
         mark = secrets.token_hex(16)
         self._mark = f"{_MARK_VARIABLE}={mark}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pynb_dag_runner.executors.host", str(child.fileno()), str(os.getpid())],
+            [sys.executable, "-m", "pynb_dag_runner.executors.host", str(child.fileno()), str(os.getpid()), *modules],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[child.fileno()],
@@ -62,6 +71,9 @@ class Host:
         self.pid = self._process.pid
         # Children of the job may hold the connection's other end open for longer than the host lives.
         self._pidfd = os.pidfd_open(self.pid)
+        self._poll = select.poll()
+        for waitable in (self._connection.fileno(), self._pidfd):
+            self._poll.register(waitable, select.POLLIN)
         self._watch = _Watch(self.pid, Limits())
         self._has_spoken = False
 
@@ -97,8 +109,8 @@ class Host:
 
         STARTED, MESSAGE, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
         """
-        wait(self.waitables, min(timeout_s, self.next_look_s()))
-        if self._connection.poll():
+        ready = self._poll.poll(math.ceil(min(timeout_s, self.next_look_s()) * 1000))
+        if any(descriptor != self._pidfd for descriptor, _ in ready):
             with contextlib.suppress(EOFError, ConnectionError):
                 return self._taken(*received(self._connection))
         if not self.alive or self._connection.closed:

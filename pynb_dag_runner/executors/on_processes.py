@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ class ProcessExecutor:
 
     Args:
         num_cpus: processors to share out; None: as many as this process may use.
+        modules: that jobs need; imported before there are jobs.
     """
 
     in_process = False
 
-    def __init__(self, *, num_cpus: int | None = None) -> None:
+    def __init__(self, *, num_cpus: int | None = None, modules: Sequence[str] = ()) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="pdr-", dir="/tmp"))
         self._watchdog = Watchdog(str(self._directory))
         self._total = Resources(num_cpus=float(num_cpus or usable_cpus()), memory=float(total_memory_bytes()))
@@ -51,7 +52,9 @@ class ProcessExecutor:
         self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)
         self._waiting: dict[Resources, deque[Job]] = {}
         self._running: dict[str, tuple[Job, Host]] = {}
-        self._idle: list[Host] = []
+        self._modules = tuple(modules)
+        # Whatever is run, it needs one; and the driver has something else to do yet.
+        self._idle = [Host(modules=self._modules)] if modules else []
         self._cancelled: set[str] = set()
         self._events: list[JobEvent] = []
         self._kept = 0
@@ -94,7 +97,7 @@ class ProcessExecutor:
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
-        host = self._idle.pop() if self._idle else Host()
+        host = self._idle.pop() if self._idle else Host(modules=self._modules)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
         host.begin([entry for entry in sys.path if entry], cloudpickle.dumps(job.call), inputs, job.limits)

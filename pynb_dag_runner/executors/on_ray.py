@@ -11,13 +11,15 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.base import (
+    SCRATCH_VARIABLE,
     Handle,
     Job,
     JobEnded,
@@ -30,6 +32,8 @@ from pynb_dag_runner.executors.base import (
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.hosting import Ended
+from pynb_dag_runner.executors.ray_errors import death_of, lost_input
+from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
 from pynb_dag_runner.project import PackedProject
@@ -39,16 +43,6 @@ _WINDOW_PER_CPU = 8
 
 _MESSAGES_AHEAD = 8
 """What a job says before the driver has listened: parts of files have 4 MB each."""
-
-_LOST = ("ObjectLostError", "OwnerDiedError", "ObjectReconstructionFailed", "ReferenceCountingAssertionError")
-"""Ray's errors for a value that went with the node that held it."""
-_DEATHS = {
-    "OutOfMemoryError": "its worker was ended because the node ran out of memory",
-    "NodeDiedError": "the node that it ran on died",
-    "WorkerCrashedError": "the Ray worker that it ran under died",
-    "TaskCancelledError": "it was cancelled",
-    **dict.fromkeys(_LOST, "a value that it needs was lost with the node that held it"),
-}
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -65,6 +59,7 @@ class RayExecutor:
     Args:
         num_cpus: processors to share out here; None: as many as this process may use.
         address: an existing cluster, as ``ray.init`` takes it; None: start one for this executor alone.
+        modules: that jobs need: a private Ray's workers import them before there are jobs.
 
     Raises:
         ExecutorError: Ray does not start.
@@ -72,7 +67,7 @@ class RayExecutor:
 
     in_process = False
 
-    def __init__(self, *, num_cpus: int | None = None, address: str | None = None) -> None:
+    def __init__(self, *, num_cpus: int | None = None, address: str | None = None, modules: Sequence[str] = ()) -> None:
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
@@ -89,9 +84,12 @@ class RayExecutor:
         self._next_is_kept: set[str] = set()
         self._cancelled: set[str] = set()
         self._dropped: list[JobEvent] = []
-        options: dict[str, Any] = {"max_retries": 0, "num_returns": "streaming"}
-        if self._session.joined:
-            options["_generator_backpressure_num_objects"] = _MESSAGES_AHEAD
+        self._lanes: Lanes | None = None
+        if not self._session.joined:
+            (here,) = self.capacity()
+            self._lanes = Lanes(self._ray, Path(os.environ[SCRATCH_VARIABLE]), here, self._window, modules)
+            self._lanes.warm_up(Resources())
+        options = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": _MESSAGES_AHEAD}
         self._relay = self._ray.remote(**options)(relay)
         self._signal = self._ray.remote(max_retries=0, num_cpus=0)(send_signal)
 
@@ -109,6 +107,9 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Queue a job. Each shape of resources has its own window, so that jobs that wait for a GPU block no others."""
+        if self._lanes:
+            self._lanes.submit(job)
+            return
         shape = job.resources
         if self._in_flight.get(shape, 0) < self._window:
             self._hand_over(job)
@@ -128,7 +129,7 @@ class RayExecutor:
         request = Request(
             search_path=tuple(entry for entry in sys.path if entry),
             call=cloudpickle.dumps(job.call),
-            rescue=cloudpickle.dumps(job.rescue) if job.rescue is not None and self._session.joined else None,
+            rescue=cloudpickle.dumps(job.rescue) if job.rescue is not None else None,
             limits=job.limits,
             project=self._project,
         )
@@ -143,6 +144,8 @@ class RayExecutor:
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         """Everything that has arrived; the wait is Ray's own and ends with the first arrival."""
+        if self._lanes:
+            return self._lanes.wait(timeout_s)
         events, self._dropped = self._dropped, []
         if events or not self._jobs:
             if not events:
@@ -166,7 +169,8 @@ class RayExecutor:
         except StopIteration:
             return self._end(generator, Ended())
         except Exception as error:  # noqa: BLE001 - every error of Ray's ends the job
-            return self._end(generator, Ended(death=_death(error)), lost_input=self._lost_input(job, error))
+            lost = job.key not in self._processes and lost_input(job, error)
+            return self._end(generator, Ended(death=death_of(error)), lost=lost)
         match item:
             case Began(host=host, pid=pid):
                 self._processes[job.key] = item
@@ -180,11 +184,7 @@ class RayExecutor:
                 return self._end(generator, item)
         return JobMessage(key=job.key, message=cloudpickle.loads(item))
 
-    def _lost_input(self, job: Job, error: Exception) -> bool:
-        kind = type(error).__name__
-        return bool(job.inputs) and job.key not in self._processes and any(name in kind for name in _LOST)
-
-    def _end(self, generator: Any, ended: Ended, *, lost_input: bool = False) -> JobEnded:
+    def _end(self, generator: Any, ended: Ended, *, lost: bool = False) -> JobEnded:
         job = self._jobs.pop(generator)
         self._generators.pop(job.key)
         self._processes.pop(job.key, None)
@@ -197,11 +197,14 @@ class RayExecutor:
             death=ended.death,
             cancelled=job.key in self._cancelled,
             exceeded=ended.exceeded,
-            lost_input=lost_input,
+            lost_input=lost,
         )
 
     def cancel(self, key: str, *, force: bool = False) -> None:
         """Signal the job's process, on whatever node it is; one that is not running yet is left to Ray."""
+        if self._lanes:
+            self._lanes.cancel(key, force=force)
+            return
         self._cancelled.add(key)
         for waiting in self._waiting.values():
             for job in waiting:
@@ -226,6 +229,8 @@ class RayExecutor:
 
     def close(self) -> None:
         """Disconnect; a private Ray and everything below it is ended and its directory removed."""
+        if self._lanes:
+            self._lanes.close()
         self._jobs.clear()
         self._generators.clear()
         self._waiting.clear()
@@ -246,15 +251,6 @@ def _resources(amounts: dict[str, float]) -> Resources:
         memory=amounts.get("memory", 0.0),
         custom=custom,
     )
-
-
-def _death(error: Exception) -> str:
-    """How a job's process died, for people."""
-    kind = type(error).__name__
-    for name, words in _DEATHS.items():
-        if name in kind:
-            return words
-    return f"Ray reports {kind}: {error}"
 
 
 def _silence_ray() -> None:

@@ -9,8 +9,10 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def relay(request: Request, inputs: list[Any]) -> Iterator[object]:
 
     Call and messages stay pickled here: their classes may be in modules that only the host finds.
     """
-    global _idle_host, _cluster
+    global _cluster
     import ray
 
     if not is_watched() and _cluster is None:
@@ -108,6 +110,55 @@ def relay(request: Request, inputs: list[Any]) -> Iterator[object]:
     new_host = Host if _cluster is None else _cluster.host
     search_path = list(request.search_path) if _cluster is None else _cluster.search_path(request.search_path)
     values = [ray.get(reference) for reference in inputs]
+    yield from _made(request, search_path, values, new_host)
+
+
+def serve(address: str, token: bytes, inputs: list[Any], modules: Sequence[str]) -> Iterator[bytes]:
+    """In the worker of a private Ray: make one call after another for the driver, until that closes the connection.
+
+    What calls say goes over the connection; what this yields are the values to keep, each after which follows the word
+    of it there. For each call the last word is :class:`Ended`.
+
+    Args:
+        address: path of the driver's socket.
+        token: tells the driver which lane this is.
+        inputs: in Ray's store, for the first call.
+        modules: that calls need; see :class:`~pynb_dag_runner.executors.hosting.Host`.
+    """
+    global _idle_host
+    import ray
+
+    with socket.socket(socket.AF_UNIX) as connecting:
+        connecting.connect(address)
+        driver = Connection(connecting.detach())
+    with driver:
+        driver.send_bytes(token)
+        if _idle_host is None:
+            _idle_host = Host(modules=modules)  # it starts while the driver makes up its mind
+        values = [ray.get(reference) for reference in inputs]
+        while True:
+            try:
+                request: Request = driver.recv()
+            except (EOFError, ConnectionError):
+                return
+            ended = Ended()
+            messages = _made(request, list(request.search_path), values, partial(Host, modules=modules))
+            for message in messages:
+                if isinstance(message, Ended):
+                    ended = message
+                    continue
+                if isinstance(message, ValueFollows):
+                    yield next(messages)
+                driver.send(message)
+            values = []
+            driver.send(ended)
+
+
+def _made(request: Request, search_path: list[str], values: list[bytes], new_host: Callable[[], Host]) -> Iterator[Any]:
+    """Have one call made by the idle host or a new one; what it says, where it is before that."""
+    global _idle_host
+    import ray
+
     host, _idle_host = _idle_host, None
     if host is None or not host.alive:
         host = new_host()
