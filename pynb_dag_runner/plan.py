@@ -4,7 +4,6 @@ Nothing here reads a clock, touches a disk or starts a process. The runner tells
 monotonic clock) and gets decisions back. Over a whole run the work is proportional to tasks plus edges.
 """
 
-import graphlib
 import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -108,11 +107,13 @@ class Plan:
         self._reused = frozenset(reused)
         self._order = {name: position for position, name in enumerate(upstream)}
         self._downstream: dict[str, list[str]] = {name: [] for name in upstream}
+        self._missing: dict[str, int] = {}  # of the tasks that each one waits for
         for name, needed in upstream.items():
+            found = 0
             for other in needed:
                 self._downstream[other].append(name)
-        self._sorter = graphlib.TopologicalSorter(upstream)
-        self._sorter.prepare()
+                found += 1
+            self._missing[name] = found
         self._unsettled = dict.fromkeys(upstream)
         self._running: dict[str, int] = {}
         self._retries: list[tuple[float, int, str, int]] = []
@@ -130,7 +131,8 @@ class Plan:
 
     def begin(self) -> list[Decision]:
         """The first decisions. Tasks that are taken over are settled before any other starts."""
-        return sorted(self._newly_ready(), key=lambda decision: isinstance(decision, Start))
+        ready = [name for name, missing in self._missing.items() if not missing]
+        return sorted(self._ready(ready), key=lambda decision: isinstance(decision, Start))
 
     def due(self, now: float) -> list[Decision]:
         """Attempts whose retry delay is over."""
@@ -151,8 +153,7 @@ class Plan:
         """
         number = self._running.pop(task)
         if outcome is Outcome.SUCCEEDED:
-            self._sorter.done(task)
-            return [self._settle(task, TaskStatus.SUCCEEDED), *self._newly_ready()]
+            return [self._settle(task, TaskStatus.SUCCEEDED), *self._ready(self._freed_by(task))]
         rule = self._rule(task)
         again = retry and not self._cancelled and outcome is not Outcome.CANCELLED
         if again and number - rule.attempts_before <= rule.retries:
@@ -176,17 +177,29 @@ class Plan:
         waiting = [name for name in self._unsettled if name not in self._running]
         return [self._settle(name, TaskStatus.CANCELLED) for name in waiting]
 
-    def _newly_ready(self) -> list[Decision]:
+    def _freed_by(self, task: str) -> list[str]:
+        """Tasks that waited for nothing else than ``task``, in plan order."""
+        freed = []
+        for name in self._downstream[task]:
+            self._missing[name] -= 1
+            if not self._missing[name]:
+                freed.append(name)
+        return freed
+
+    def _ready(self, ready: list[str]) -> list[Decision]:
+        """Start these tasks; those that are taken over are settled, and what they free comes after."""
         if self._cancelled:
             return []
         decisions: list[Decision] = []
-        while ready := sorted(self._sorter.get_ready(), key=self._order.__getitem__):
+        while ready:
+            freed: list[str] = []
             for task in ready:
                 if task in self._reused:
-                    self._sorter.done(task)
                     decisions.append(self._settle(task, TaskStatus.REUSED))
+                    freed += self._freed_by(task)
                 else:
                     decisions.append(self._start(task, self._rule(task).attempts_before + 1))
+            ready = sorted(freed, key=self._order.__getitem__)
         return decisions
 
     def _rule(self, task: str) -> RetryRule:

@@ -21,7 +21,7 @@ from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.process_table import end_marked
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
 from pynb_dag_runner.resuming import Resumption, decide
-from pynb_dag_runner.run_folder import Run, paths, read_run
+from pynb_dag_runner.run_folder import Run, paths, read_run, read_run_record
 from pynb_dag_runner.run_folder.lock import FolderLock, in_use
 from pynb_dag_runner.run_folder.reader import STALE_AFTER_S
 from pynb_dag_runner.run_folder.records import (
@@ -50,9 +50,10 @@ def reopened(folder: Path, *, to_write: bool = True) -> Iterator[Run]:
         UsageError: another process works on the run.
     """
     folder = Path(os.path.abspath(folder))
-    run = read_run(folder)
+    read_run_record(folder)  # it is a run folder: before that nothing is written there, not even a lock
     check_own(folder)
     if not to_write:
+        run = read_run(folder)
         _check_idle(run)
         yield run
         return

@@ -14,6 +14,8 @@ from pynb_dag_runner.errors import RunFolderError
 MAX_FILE_BYTES = 1 << 30
 """A larger JSON file is refused rather than read into memory."""
 
+_SHORT_BYTES = 16_384
+
 MAX_VALUES = 5_000_000
 """Values of a JSON file, or of a line of a JSONL file: in memory one takes up to 500 bytes, where it takes two in the
 file."""
@@ -33,11 +35,11 @@ def read_inside(root: Path, relative: Path) -> bytes | None:
     Raises:
         RunFolderError: something else than a file or folder stands where one belongs, or the file can't be read.
     """
-    path = root / relative
+    path = f"{root}/{relative}"
     try:
-        for parent in reversed(relative.parents[:-1]):
-            if stat.S_ISLNK(os.lstat(root / parent).st_mode):
-                raise RunFolderError(root / parent, _IS_LINK)
+        for folder in _folders(root, relative):
+            if stat.S_ISLNK(os.lstat(folder).st_mode):
+                raise RunFolderError(Path(folder), _IS_LINK)
         # Looked at before it is opened: opening a device can do things.
         _check(path, os.lstat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -45,24 +47,34 @@ def read_inside(root: Path, relative: Path) -> bytes | None:
         return None
     except OSError as error:
         problem = _IS_LINK if error.errno == errno.ELOOP else f"it can't be read: {error.strerror}"
-        raise RunFolderError(path, problem) from None
+        raise RunFolderError(Path(path), problem) from None
     try:
-        _check(path, os.fstat(descriptor))  # by now it may be another file
+        _check(path, status := os.fstat(descriptor))  # by now it may be another file
+        if status.st_size < _SHORT_BYTES:
+            return _read_short(descriptor)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
-        raise RunFolderError(path, f"it can't be read: {error.strerror}") from None
+        raise RunFolderError(Path(path), f"it can't be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
 
 
-def _check(path: Path, status: os.stat_result) -> None:
+def _read_short(descriptor: int) -> bytes:
+    """All of a file, without the file object that takes longer to make than such a file to read."""
+    data = b""
+    while part := os.read(descriptor, _SHORT_BYTES):
+        data += part
+    return data
+
+
+def _check(path: str, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise RunFolderError(path, _IS_LINK)
+        raise RunFolderError(Path(path), _IS_LINK)
     if not stat.S_ISREG(status.st_mode):
-        raise RunFolderError(path, "it is no regular file")
+        raise RunFolderError(Path(path), "it is no regular file")
     if status.st_size > MAX_FILE_BYTES:
-        raise RunFolderError(path, f"it has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        raise RunFolderError(Path(path), f"it has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
 
 
 def lines_inside(root: Path, relative: Path) -> Iterator[tuple[str, bytes]]:
@@ -77,7 +89,8 @@ def lines_inside(root: Path, relative: Path) -> Iterator[tuple[str, bytes]]:
     *lines, _ = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
         where = f"line {number}"
-        check_values(root / relative, line, where)
+        if len(line) > MAX_VALUES:
+            check_values(root / relative, line, where)
         yield where, line
 
 
@@ -95,12 +108,35 @@ def check_values(path: Path, data: bytes, where: str = "") -> None:
 def existing(root: Path, relative: Path) -> Path | None:
     """``relative`` if it is a regular file that is reached through no link, else None."""
     try:
-        for parent in reversed(relative.parents[:-1]):
-            if not stat.S_ISDIR(os.lstat(root / parent).st_mode):
+        for folder in _folders(root, relative):
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
                 return None
         return relative if stat.S_ISREG(os.lstat(root / relative).st_mode) else None
     except OSError:
         return None
+
+
+def names_inside(root: Path, relative: Path) -> frozenset[str]:
+    """Names of the regular files in a folder that is reached through no link; none if there is no such folder.
+
+    One look instead of one for each file.
+    """
+    try:
+        for folder in (*_folders(root, relative), f"{root}/{relative}"):
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                return frozenset()
+        with os.scandir(f"{root}/{relative}") as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    except OSError:
+        return frozenset()
+
+
+def _folders(root: Path, relative: Path) -> Iterator[str]:
+    """The folders between ``root`` and what is ``relative`` to it, from above. As text: paths cost more than looks."""
+    folder = os.fspath(root)
+    for part in relative.parts[:-1]:
+        folder = f"{folder}/{part}"
+        yield folder
 
 
 def regular_files(root: Path, relative: Path) -> Iterator[Path]:

@@ -89,4 +89,9 @@ def attempt_number(name: str) -> int | None:
 
 def attempt_folder(run: Path, task: str, number: int) -> Path:
     """Folder of an attempt; ``number`` counts from 1."""
-    return task_folder(run, task) / f"{_ATTEMPT_PREFIX}{number}"
+    return attempt_in(task_folder(run, task), number)
+
+
+def attempt_in(task_folder: Path, number: int) -> Path:
+    """Folder of an attempt of the task that has this folder."""
+    return task_folder / f"{_ATTEMPT_PREFIX}{number}"

@@ -5,7 +5,9 @@ every error names the file, the key, what was got and what was expected. A folde
 going on or that died: whatever is there is read.
 """
 
+import contextlib
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,7 +23,15 @@ from pynb_dag_runner.json_values import decode
 from pynb_dag_runner.outcome import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import ADAPTERS
-from pynb_dag_runner.run_folder.inside import check_values, existing, lines_inside, read_inside, regular_files
+from pynb_dag_runner.run_folder.inside import (
+    MAX_VALUES,
+    check_values,
+    existing,
+    lines_inside,
+    names_inside,
+    read_inside,
+    regular_files,
+)
 from pynb_dag_runner.run_folder.records import (
     SCHEMA_VERSION,
     AttemptRecord,
@@ -46,6 +56,9 @@ MAX_RESUMES = 1_000
 """Of one run. Reading takes time for each, and drawing more: a file of 50 MB can name a million."""
 
 _MAX_ERRORS_NAMED = 1_000
+_VERSION = "schema_version"
+_EVENT_NAME = re.compile(rb'\{"event":"([a-z_]+)"')
+"""How our own lines begin: parsing each twice, for its name and for its content, is half of reading it."""
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
@@ -182,7 +195,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
     if len(numbers) > most:
         raise RunFolderError(folder, f"it holds more than {MAX_ATTEMPTS:,} attempts, which is what is read at most")
     attempts = tuple(
-        _read_attempt(folder, planned.name, number, verdicts.get(number), started.get(number)) for number in numbers
+        _read_attempt(folder, relative, number, verdicts.get(number), started.get(number)) for number in numbers
     )
     counted = tuple(attempt for attempt in attempts if attempt.number > planned.attempts_before)
     return TaskRun(
@@ -225,11 +238,12 @@ def _status_from(attempts: tuple[AttemptRun, ...]) -> TaskStatus:
 
 
 def _read_attempt(
-    folder: Path, task: str, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
+    folder: Path, task_folder: Path, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
 ) -> AttemptRun:
     """An attempt from its own record; what the driver says fills what a dead worker could not."""
-    relative = paths.attempt_folder(Path(), task, number)
+    relative = paths.attempt_in(task_folder, number)
     record = _read_record(folder, relative / paths.ATTEMPT, AttemptRecord)
+    names = names_inside(folder, relative)
     error = verdict.error if verdict else record.error if record else None
     return AttemptRun(
         folder=relative,
@@ -249,9 +263,9 @@ def _read_attempt(
         parameters=record.parameters if record else {},
         outputs={name: decode(value) for name, value in record.outputs.items()} if record else {},
         redacted_outputs=record.redacted_outputs if record else (),
-        notebook=existing(folder, relative / paths.NOTEBOOK),
-        html=existing(folder, relative / paths.NOTEBOOK_HTML),
-        log=existing(folder, relative / paths.LOG),
+        notebook=relative / paths.NOTEBOOK if paths.NOTEBOOK in names else None,
+        html=relative / paths.NOTEBOOK_HTML if paths.NOTEBOOK_HTML in names else None,
+        log=relative / paths.LOG if paths.LOG in names else None,
     )
 
 
@@ -279,17 +293,20 @@ def _read_record(root: Path, relative: Path, kind: type[_RecordType]) -> _Record
     data = read_inside(root, relative)
     if data is None:
         return None
-    path = root / relative
-    check_values(path, data)
-    _check_version(path, data)
+    if len(data) > MAX_VALUES:
+        check_values(root / relative, data)
     try:
-        return kind.model_validate_json(data, strict=True)
+        record = kind.model_validate_json(data, strict=True)
     except pydantic.ValidationError as error:
-        raise _problem(path, error) from None
+        _check_version(root / relative, data)  # what a newer version changed is no damage
+        raise _problem(root / relative, error) from None
+    if getattr(record, _VERSION) != SCHEMA_VERSION or _VERSION not in record.model_fields_set:
+        _check_version(root / relative, data)
+    return record
 
 
 def _check_version(path: Path, data: bytes) -> None:
-    """Refuse a newer major version before its keys are looked at."""
+    """Refuse a newer major version, whatever else is in the file."""
     try:
         content = pydantic_core.from_json(data)
     except ValueError as error:
@@ -317,6 +334,9 @@ def _read_events(folder: Path) -> Iterator[Event]:
 
 def _read_event(path: Path, where: str, line: bytes) -> Event | None:
     """An event; None for one of a kind that a newer minor version of the format may have."""
+    if (ours := _EVENT_NAME.match(line)) and (adapter := ADAPTERS.get(ours[1].decode())):
+        with contextlib.suppress(pydantic.ValidationError):  # what is wrong with it is found out below
+            return adapter.validate_json(line, strict=True)
     try:
         content = pydantic_core.from_json(line)
     except ValueError as error:

@@ -120,8 +120,11 @@ class RunWriter:
         """Write ``task.json`` of a task that has its final status."""
         folder = paths.task_folder(self.folder, record.name)
         with self._recording():
-            folder.mkdir(exist_ok=True)
-            write_atomically(folder / paths.TASK, record.to_json())
+            try:
+                write_atomically(folder / paths.TASK, record.to_json())
+            except FileNotFoundError:  # no attempt of it ever began
+                folder.mkdir(exist_ok=True)
+                write_atomically(folder / paths.TASK, record.to_json())
 
     def end(self, record: RunRecord) -> None:
         """Write the last ``run.json``."""
@@ -198,7 +201,10 @@ class AttemptWriter:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name
-        # Whatever the task removed, even its own folder: what became of it is still told. The folder above stays gone.
-        for directory in (self.folder, path.parent):
-            directory.mkdir(exist_ok=True)
-        write_atomically(path, content)
+        try:
+            write_atomically(path, content)
+        except (FileNotFoundError, NotADirectoryError):
+            # Whatever the task removed, even its own folder: what became of it is still told. The one above stays gone.
+            for directory in (self.folder, path.parent):
+                directory.mkdir(exist_ok=True)
+            write_atomically(path, content)
