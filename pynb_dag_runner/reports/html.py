@@ -20,7 +20,7 @@ from pynb_dag_runner.reports.gantt_html import gantt_html
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_svg import graph_svg
 from pynb_dag_runner.reports.templating import render, source
-from pynb_dag_runner.reports.wording import State, moment, state_of_attempt, state_of_task
+from pynb_dag_runner.reports.wording import State, duration, moment, size, state_of_attempt, state_of_task
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
@@ -34,6 +34,9 @@ MAX_VALUE = 2_000
 
 MAX_DETAILED_TASKS = 1_000
 """With more tasks, parameters and outputs of each are left out: nobody opens them one by one."""
+
+MAX_ROWS_IN_ONE_PIECE = 1_000
+"""With more tasks a browser lays out a row of the table when it comes into view; columns have fixed widths then."""
 
 MAX_PROBLEMS = 20
 MAX_NAMES = 12
@@ -65,13 +68,19 @@ class _Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A task in the table. ``values`` are its parameters and outputs: headings, with names and texts."""
+    """A task in the table.
+
+    Attributes:
+        figures: of its last attempt, each to sort by and to read.
+        values: its parameters and outputs: headings, with names and texts.
+    """
 
     index: int
     task: TaskRun
     state: State
     attempts: tuple[_Attempt, ...]
     start_s: float | None
+    figures: tuple[tuple[str, str], ...]
     values: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
     @property
@@ -108,7 +117,13 @@ def render_html(run: Run) -> str:
         gantt=gantt_html(gantt),
         bar_states=list(dict.fromkeys(bar.state for row in gantt.rows for bar in row.bars)),
         tracebacks_left_out=sum(attempt.traceback_left_out for row in rows for attempt in row.attempts),
-        limits={"tracebacks": MAX_TRACEBACKS, "problems": MAX_PROBLEMS, "names": MAX_NAMES, "warnings": MAX_WARNINGS},
+        limits={
+            "tracebacks": MAX_TRACEBACKS,
+            "one_piece": MAX_ROWS_IN_ONE_PIECE,
+            "problems": MAX_PROBLEMS,
+            "names": MAX_NAMES,
+            "warnings": MAX_WARNINGS,
+        },
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -136,8 +151,17 @@ def _rows(run: Run) -> Iterator[_Row]:
             state=state_of_task(run, task),
             attempts=tuple(attempts),
             start_s=None if task.start is None else run.own_seconds(task.start),
+            figures=tuple(_figures(task, task.attempts[-1])) if task.attempts else (),
             values=_task_values(task) if detailed else (),
         )
+
+
+def _figures(task: TaskRun, last: AttemptRun) -> Iterator[tuple[str, str]]:
+    """Duration, queue, CPU time and peak memory."""
+    for seconds in (task.duration_s, last.queue_s, last.cpu_time_s):
+        yield "" if seconds is None else str(round(seconds, 3)), duration(seconds)
+    memory = last.peak_memory_bytes
+    yield "" if memory is None else str(memory), size(memory)
 
 
 def _attempt(run: Run, task: TaskRun, attempt: AttemptRun, budget: int) -> _Attempt:

@@ -29,6 +29,8 @@ def printable(text: str) -> str:
     Escape sequences of terminals go. Every other character that HTML or XML can't hold, that steers a terminal, or
     that hides others, is spelled out: ``\\x07``. Line ends become line feeds.
     """
+    if text.isprintable():  # most are, and the page of a large run holds half a million
+        return text
     plain = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n")
     return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), plain)
 

@@ -94,3 +94,17 @@ def test_no_text_of_a_hostile_folder_on_disk_runs_anything(browser_page: Page, t
     browser_page.goto(address)
     assert names(browser_page) == [task.name for task in run.tasks]
     assert happened == []
+
+
+def test_of_a_long_table_only_what_is_seen_is_laid_out(browser_page: Page, tmp_path: Path) -> None:
+    tasks = [make_task(f"task-{number}", attempts=[make_attempt(f"task-{number}")]) for number in range(1_100)]
+    write_reports(make_run(*tasks, folder=tmp_path))
+    browser_page.goto((tmp_path / "report.html").as_uri())
+    last = browser_page.locator("#t1099 .task b")
+    is_laid_out = "item => item.checkVisibility({contentVisibilityAuto: true})"
+    assert not last.evaluate(is_laid_out)
+    browser_page.goto((tmp_path / "report.html").as_uri() + "#t1099")
+    expect(last).to_be_in_viewport()
+    assert last.evaluate(is_laid_out)
+    browser_page.get_by_label("Find a task").fill("task-77")
+    assert names(browser_page) == ["task-77", *(f"task-77{digit}" for digit in range(10))]
