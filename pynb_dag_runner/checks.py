@@ -1,5 +1,6 @@
 """What can be checked of tasks before anything runs, beyond names and edges: notebooks, kernels, arguments."""
 
+import importlib.util
 import inspect
 import json
 import os
@@ -39,6 +40,17 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
         for name, value in task.parameters.items():
             problems += secret_problems(value, f"parameter {name!r}")
         found += [f"task {task.name!r}: {problem}" for problem in problems]
+    return found
+
+
+def preload_problems(names: Iterable[object]) -> list[str]:
+    """What is wrong with the modules to import ahead, a sentence each."""
+    found = []
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            found.append(f"preload: expected names of modules, such as 'pandas'; got {name!r}")
+        elif importlib.util.find_spec(name.partition(".")[0]) is None:
+            found.append(f"preload: there is no module {name!r} in the runner's environment")
     return found
 
 

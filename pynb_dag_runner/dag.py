@@ -286,6 +286,7 @@ def make_dag(
     description: str = "",
     parameters: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
+    preload: Iterable[str] = (),
     problems: Iterable[str] = (),
 ) -> Dag:
     """Check names, edges and cycles, and freeze the graph.
@@ -320,6 +321,7 @@ def make_dag(
         given=dict(given or {}),
         tasks=tasks,
         upstream=upstream,
+        preload=tuple(preload),
     )
 
 

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -24,6 +24,7 @@ class PipelineDefinition:
 
     Attributes:
         name: the pipeline's name.
+        preload: modules that notebooks import, imported once for all of them.
         description: the function's docstring.
         specs: its parameters.
         base_dir: directory of the defining file.
@@ -35,11 +36,13 @@ class PipelineDefinition:
         function: Callable[..., Any],
         *,
         name: str | None = None,
+        preload: Iterable[str] = (),
         specs: tuple[ParameterSpec, ...] | None = None,
         base_dir: Path | None = None,
     ) -> None:
         self.function = function
         self.name = name or function.__name__
+        self.preload = preload
         self.description = inspect.getdoc(function) or ""
         self.specs = specs_of(function) if specs is None else specs
         self.base_dir = base_dir or _directory_of(function)
@@ -70,6 +73,7 @@ class PipelineDefinition:
             description=self.description,
             parameters=values,
             base_dir=self.base_dir,
+            preload=self.preload,
             given=parameters,
             target=self.target or _target_of(self),
         )
@@ -115,9 +119,11 @@ class PipelineDefinition:
 @overload
 def pipeline(function: Callable[..., Any]) -> PipelineDefinition: ...
 @overload
-def pipeline(*, name: str | None = None) -> Callable[[Callable[..., Any]], PipelineDefinition]: ...
 def pipeline(
-    function: Callable[..., Any] | None = None, *, name: str | None = None
+    *, name: str | None = None, preload: Iterable[str] = ()
+) -> Callable[[Callable[..., Any]], PipelineDefinition]: ...
+def pipeline(
+    function: Callable[..., Any] | None = None, *, name: str | None = None, preload: Iterable[str] = ()
 ) -> PipelineDefinition | Callable[[Callable[..., Any]], PipelineDefinition]:
     """Make a function define a pipeline.
 
@@ -126,10 +132,11 @@ def pipeline(
 
     Args:
         name: default: the function's name.
+        preload: modules that notebooks import, imported once for all of them; see :class:`Pipeline`.
     """
     if function is not None:
         return PipelineDefinition(function)
-    return lambda decorated: PipelineDefinition(decorated, name=name)
+    return lambda decorated: PipelineDefinition(decorated, name=name, preload=preload)
 
 
 def resumed_parameters(record: RunRecord, changed: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pynb_dag_runner.reopening import prepare, reopened
 from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 from pynb_dag_runner.run_loop import Listener
 from pynb_dag_runner.runner import RunResult, resume_dag, run_dag
-from pynb_dag_runner.work import ATTEMPT_MODULES
+from pynb_dag_runner.work import attempt_modules
 
 
 class RunOptions(TypedDict, total=False):
@@ -42,6 +42,9 @@ class Pipeline:
         description: for people.
         parameters: values of the pipeline's own parameters, for the record.
         base_dir: directory that notebooks' paths are relative to; default: that of the calling file.
+        preload: names of modules that notebooks import, such as ``["pandas", "matplotlib.pyplot"]``. They are imported
+            once, before the first notebook starts, and each notebook's fresh process has them already. Whatever else
+            happens at their import, such as a random seed being set, has happened then, too.
         given: the parameters as they were given, where they are known.
         target: where the pipeline can be loaded from again.
     """
@@ -53,6 +56,7 @@ class Pipeline:
         description: str = "",
         parameters: Mapping[str, Any] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
+        preload: Iterable[str] = (),
         given: Mapping[str, Any] | None = None,
         target: TargetRecord | None = None,
     ) -> None:
@@ -60,6 +64,7 @@ class Pipeline:
         self.description = description
         self.parameters = dict(parameters or {})
         self.base_dir = Path(os.path.abspath(base_dir)) if base_dir is not None else _caller_directory()
+        self.preload = (preload,) if isinstance(preload, str) else tuple(preload)
         self._given = dict(given or {})
         self._target = target
         self._tasks: list[Task] = []
@@ -207,13 +212,14 @@ class Pipeline:
         Raises:
             PipelineError: with every problem found.
         """
-        problems = [*self._problems, *checks.task_problems(self._tasks)]
+        problems = [*self._problems, *checks.preload_problems(self.preload), *checks.task_problems(self._tasks)]
         return make_dag(
             self.name,
             self._tasks,
             description=self.description,
             parameters=self.parameters,
             given=self._given,
+            preload=self.preload,
             problems=problems,
         )
 
@@ -256,7 +262,7 @@ class Pipeline:
                 dag,
                 output_dir=Path(output_dir),
                 executor=executor_factory(
-                    executor, num_cpus=num_cpus, ray_address=ray_address, modules=ATTEMPT_MODULES
+                    executor, num_cpus=num_cpus, ray_address=ray_address, modules=attempt_modules(dag)
                 ),
                 settings=settings,
                 base_dir=self.base_dir,
@@ -302,7 +308,7 @@ class Pipeline:
                 result = resume_dag(
                     preparation,
                     executor=executor_factory(
-                        executor, num_cpus=num_cpus, ray_address=ray_address, modules=ATTEMPT_MODULES
+                        executor, num_cpus=num_cpus, ray_address=ray_address, modules=attempt_modules(preparation.dag)
                     ),
                     settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes),
                     base_dir=self.base_dir,

@@ -49,7 +49,7 @@ MAX_INPUTS_LOST = 3
 
 
 class RunLoop:
-    """The state of one run; :meth:`to_the_end` is the loop. Close ``pages`` afterwards.
+    """The state of one run; :meth:`to_the_end` is the loop.
 
     Args:
         dag: what runs.
@@ -61,6 +61,7 @@ class RunLoop:
         interrupts: requests to stop.
         earlier: what a resumed run begins with.
         redactor: knows the run's secrets, which nothing that is written may hold.
+        pages: makes them while the run goes on.
         fork_server: where notebooks' kernels come from; None: they are started.
         chance: gives a number from 0 to 1, for the delays of retries.
     """
@@ -74,6 +75,7 @@ class RunLoop:
         listeners: Sequence[Listener],
         clock: Callable[[], datetime],
         interrupts: Interrupts,
+        pages: Pages,
         *,
         earlier: Earlier | None = None,
         notes: Sequence[str] = (),
@@ -104,7 +106,7 @@ class RunLoop:
         self._settled: dict[str, TaskStatus] = {}
         self._settled_records: deque[TaskRecord] = deque()
         self._values = Values()
-        self.pages = Pages()
+        self._pages = pages
         self._cancelled = False
         self._started = self._record.resumes[-1].start if self._record.resumes else self._record.start
         self._touched = time.monotonic()
@@ -128,8 +130,6 @@ class RunLoop:
 
     def _begin(self) -> None:
         """Say that the run starts or goes on, and take over what there is of it."""
-        if any(planned.kind == "notebook" for planned in self._record.tasks):
-            self.pages.start()
         if not self._record.resumes:
             names = tuple(task.name for task in self._dag.tasks)
             started = events.RunStarted(
@@ -146,7 +146,7 @@ class RunLoop:
             self._values.keep(name, self._engine.put(value))
         for page in self._earlier.pages_missing:
             folder = paths.attempt_folder(self._writer.folder, page.task, page.number)
-            self.pages.make(f"{page.task}#{page.number}", folder, page.task, page.outcome, page.failure)
+            self._pages.make(f"{page.task}#{page.number}", folder, page.task, page.outcome, page.failure)
 
     def _wait_s(self) -> float:
         now = time.monotonic()
@@ -294,7 +294,7 @@ class RunLoop:
         self._verdicts.setdefault(name, []).append(verdict)
         if isinstance(attempt.task.source, NotebookSource) and attempt.start is not None:
             folder = paths.attempt_folder(self._writer.folder, name, attempt.number)
-            self.pages.make(attempt.key, folder, name, outcome, why)
+            self._pages.make(attempt.key, folder, name, outcome, why)
         now = time.monotonic()
         if outcome is Outcome.TIMED_OUT and attempt.run_limited and self._limit is not None and not self._limit.over:
             self._time_is_over(self._limit)  # its worker noticed first
@@ -363,7 +363,7 @@ class RunLoop:
 
     def _end(self) -> RunStatus:
         end = max(self._clock(), self._started)
-        for missing in self.pages.finish(CANCEL_GRACE_S if self._cancelled else PAGE_BOUND_S):
+        for missing in self._pages.finish(CANCEL_GRACE_S if self._cancelled else PAGE_BOUND_S):
             message = self._redactor.text(f"no HTML page of {missing.key}: {missing.problem}")
             self._say(events.Warned(time=self._clock(), message=message))
         succeeded = all(status.is_success for status in self._settled.values())

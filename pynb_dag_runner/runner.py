@@ -17,9 +17,10 @@ from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.executors.inline import InlineExecutor
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
-from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Outcome, RunStatus
+from pynb_dag_runner.pages import Pages
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.project import project_of
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
@@ -59,6 +60,7 @@ class _Engine:
     executor: Executor
     notes: tuple[str, ...]
     fork_server: ServerPlace | None
+    pages: Pages
 
 
 def _now() -> datetime:
@@ -164,7 +166,8 @@ def _start_engine(
 ) -> tuple[_Engine, DriverRecord]:
     """Start it, to be closed by ``stack``, and see whether it can ever give what is asked for."""
     mark_before = os.environ.get(ENGINE_VARIABLE)
-    fork_server = _start_fork_server(dag, stack)  # it imports while the engine starts
+    # These import while the engine starts, which waits most of its time.
+    fork_server, pages = _start_helpers(dag, stack)
     engine = executor()
     stack.callback(engine.close)
     lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
@@ -174,16 +177,26 @@ def _start_engine(
     notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
     driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
-    return _Engine(engine, notes, fork_server), driver
+    return _Engine(engine, notes, fork_server, pages), driver
 
 
-def _start_fork_server(dag: Dag, stack: ExitStack) -> ServerPlace | None:
-    """Start what the kernels of this machine come from, to be closed by ``stack``; None: they are started."""
-    if not (servers.is_possible() and any(isinstance(task.source, NotebookSource) for task in dag.tasks)):
-        return None
-    server = servers.start(dag.preload)
-    stack.callback(server.close)
-    return server.place
+def _start_helpers(dag: Dag, stack: ExitStack) -> tuple[ServerPlace | None, Pages]:
+    """Start what notebooks need beside an engine, to be closed by ``stack``.
+
+    Returns:
+        Where the kernels of this machine come from, None if each is started; and what makes pages.
+    """
+    pages = Pages()
+    stack.callback(pages.close)
+    if not any(isinstance(task.source, NotebookSource) for task in dag.tasks):
+        return None, pages
+    place = None
+    if is_possible():
+        server = servers.start(dag.preload)
+        stack.callback(server.close)
+        place = server.place
+    pages.start()
+    return place, pages
 
 
 def _drive(
@@ -208,12 +221,12 @@ def _drive(
         listeners,
         clock,
         interrupts,
+        engine.pages,
         earlier=earlier,
         notes=engine.notes,
         redactor=redactor,
         fork_server=engine.fork_server,
     )
-    stack.callback(loop.pages.close)
     loop.to_the_end()
 
 

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1]
 RUNNER, BRIDGE = "pynb_dag_runner", "mlflow_bridge"
 
 FLOORS = (
-    # 0: values. Its rooms may know each other.
+    # 0: values, and processes. Its rooms may know each other.
     {
+        "fork_server",
         "errors",
         "outcome",
         "process_table",
@@ -29,7 +30,7 @@ FLOORS = (
         "secret",
     },
     # 1: what decides, what executes, what is written; none knows another.
-    {"plan", "executors", "fork_server", "run_folder", "tracking", "interrupts", "terminal"},
+    {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
     {"work", "reports", "provenance", "earlier", "kept_values", "resuming"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
@@ -53,6 +54,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IMPORTERS = {
     "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
+    "papermill": {"pynb_dag_runner.work.local_papermill"},  # which keeps it from importing what starts threads
     "mlflow": {"mlflow_bridge.client", "mlflow_bridge.capture"},  # past runs to a store; what tasks log
 }
 """Libraries that these files, or packages, alone may import: what they raise and change is dealt with there."""

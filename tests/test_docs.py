@@ -31,6 +31,7 @@ SECTIONS: dict[str, type[Record]] = {
     "`task.json`": records.TaskRecord,
     "Verdicts": records.AttemptVerdict,
     "`attempt.json`": records.AttemptRecord,
+    "How a kernel came about": records.KernelStart,
     "Errors": records.Error,
     "`tracking.json`": records.TrackingRecord,
     "`metrics.jsonl`": records.Metric,

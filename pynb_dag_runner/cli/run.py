@@ -17,7 +17,9 @@ from pynb_dag_runner.outcome import RunStatus
 if TYPE_CHECKING:
     from pynb_dag_runner.console import RunConsole
     from pynb_dag_runner.dag import Dag
+    from pynb_dag_runner.definitions import PipelineDefinition
     from pynb_dag_runner.executors.base import Executor
+    from pynb_dag_runner.pipelines import Pipeline
     from pynb_dag_runner.run_folder.records import SettingsRecord
     from pynb_dag_runner.runner import RunResult
 
@@ -45,9 +47,8 @@ def no_nan(context: click.Context, option: click.Parameter, value: float | None)
 @click.option(
     "--executor",
     type=click.Choice(["ray", "process", "inline"]),
-    default="ray",
-    show_default=True,
-    help="process: on this machine without Ray; inline: in this process, one task at a time, for debuggers.",
+    help="ray, for pipelines the default; process, for a single notebook the default: on this machine without Ray; "
+    "inline: in this process, one task at a time, for debuggers.",
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Run on this Ray cluster instead of a Ray of our own.")
 @click.option("--wait-for-nodes", is_flag=True, help="The cluster adds nodes: wait for what no node has yet.")
@@ -77,7 +78,7 @@ def run(
     parameter: dict[str, str],
     parameters_file: Path | None,
     output_dir: Path,
-    executor: Literal["ray", "process", "inline"],
+    executor: Literal["ray", "process", "inline"] | None,
     ray_address: str | None,
     wait_for_nodes: bool,
     num_cpus: int | None,
@@ -95,29 +96,29 @@ def run(
     On stdout stands one line: the path of the run folder.
     """
     _check(upstream and not tasks, wait_for_nodes and ray_address is None)
-    check_engine(executor, ray_address, num_cpus)
+    check_engine(executor or "ray", ray_address, num_cpus)
     from pynb_dag_runner.loading import load, target_record
     from pynb_dag_runner.run_folder.records import SettingsRecord
 
-    engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
-    chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream}
-    settings = SettingsRecord.model_validate({**engine, **chosen})
     with stdout_for_result() as out:
         pipeline = load(target, Path.cwd())
+        executor = executor or executor_for(pipeline, ray_address)
+        engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address}
+        chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream}
+        settings = SettingsRecord.model_validate(engine | chosen | {"wait_for_nodes": wait_for_nodes})
         dag = build(pipeline, given_parameters(parameter, parameters_file))
         dag = dag.select(tasks, with_upstream=upstream) if tasks else dag
         if dry_run:
             out.write(_plan(dag, as_json))
             return 0
         upload = uploader()
-        console = run_console(dag, live=executor != "inline", silent=no_progress)
-        with console:
+        with run_console(dag, live=executor != "inline", silent=no_progress) as console:
             from pynb_dag_runner.runner import run_dag
 
             result = run_dag(
                 dag,
                 output_dir=output_dir,
-                executor=engine_of(settings),
+                executor=engine_of(settings, dag),
                 settings=settings,
                 base_dir=pipeline.base_dir,
                 target=target_record(target, Path.cwd()),
@@ -126,6 +127,13 @@ def run(
         console.summarise(result.status, result.folder, list(result.tasks.values()))
         out.write(result_text(result, console.duration_s, upload, as_json))
     return EXIT_CODES[result.status]
+
+
+def executor_for(pipeline: "PipelineDefinition | Pipeline", ray_address: str | None) -> Literal["ray", "process"]:
+    """A single notebook has nothing to share out: starting Ray would be most of its time."""
+    from pynb_dag_runner.definitions import NotebookDefinition
+
+    return "process" if isinstance(pipeline, NotebookDefinition) and ray_address is None else "ray"
 
 
 def _check(upstream_of_nothing: bool, wait_for_no_cluster: bool) -> None:
@@ -155,16 +163,16 @@ def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -
         raise click.UsageError("--num-cpus is for a Ray of our own; the cluster at --ray-address has its own number")
 
 
-def engine_of(settings: "SettingsRecord") -> "Callable[[], Executor]":
+def engine_of(settings: "SettingsRecord", dag: "Dag") -> "Callable[[], Executor]":
     """Starts the engine that a run was asked to run on."""
     from pynb_dag_runner.executors import executor_factory
-    from pynb_dag_runner.work import ATTEMPT_MODULES
+    from pynb_dag_runner.work import attempt_modules
 
     return executor_factory(
         settings.executor,
         num_cpus=settings.num_cpus,
         ray_address=settings.ray_address,
-        modules=ATTEMPT_MODULES,
+        modules=attempt_modules(dag),
     )
 
 

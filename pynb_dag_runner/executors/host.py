@@ -1,7 +1,10 @@
 """What a host process runs: one job after another, each message sent to its supervisor as it comes.
 
-A host is a child of a :class:`~pynb_dag_runner.executors.hosting.Host`. Whatever a job does to its process, a crash,
+A host belongs to a :class:`~pynb_dag_runner.executors.hosting.Host`. Whatever a job does to its process, a crash,
 ``os._exit`` or a C loop that never ends, happens to the host alone, and the supervisor sees how it ended.
+
+It comes about in two ways: started as a program, by :func:`main`, or forked from a process that has imported what jobs
+need, by :func:`run`.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,11 +41,25 @@ def main() -> None:
             os._exit(1)  # it died before the line above
     # Ray blocks some signals in its workers, and children inherit the mask.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    connection = Connection(descriptor)
-    directory = Path.cwd()
     for module in modules:
         with contextlib.suppress(ImportError):  # the job that needs it says so
             importlib.import_module(module)
+    run([], [descriptor])
+
+
+def prepare() -> None:
+    """Nothing more is shared by forked hosts than what this file imports, and the modules that jobs need."""
+
+
+def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
+    """Serve until the supervisor closes its end.
+
+    Args:
+        descriptors: the connection's.
+    """
+    (descriptor,) = descriptors
+    connection = Connection(descriptor)
+    directory = Path.cwd()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             request = cloudpickle.loads(connection.recv_bytes())

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Literal
 
 import cloudpickle
@@ -18,7 +19,22 @@ import cloudpickle
 from pynb_dag_runner.executors.base import Limits
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.frames import Frame, received
+from pynb_dag_runner.fork_server.client import (
+    ForkedProcess,
+    ForkRefused,
+    ForkServer,
+    ServerPlace,
+    ask,
+    is_possible,
+    own_oom_score_adj,
+)
+from pynb_dag_runner.fork_server.wire import ForkRequest
 from pynb_dag_runner.process_table import describe_exit, end_marked, tree_memory_bytes
+
+HOST = "pynb_dag_runner.executors.host"
+"""The module that a host runs."""
+
+STANDARD_ERROR = 2
 
 _MARK_VARIABLE = "PYNB_DAG_RUNNER_HOST"
 """Environment variable of a host and all that it starts."""
@@ -46,6 +62,7 @@ class Host:
         directory: where it starts; None: where its supervisor is.
         environment: variables beside its supervisor's.
         modules: imported while it has no job yet.
+        server: forks hosts that have imported them; None: each is started, as it is where the server can't.
     """
 
     def __init__(
@@ -54,25 +71,20 @@ class Host:
         directory: str | None = None,
         environment: Mapping[str, str] | None = None,
         modules: Sequence[str] = (),
+        server: ServerPlace | None = None,
     ) -> None:
         self._connection, child = Pipe()
         mark = secrets.token_hex(16)
         self._mark = f"{_MARK_VARIABLE}={mark}"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pynb_dag_runner.executors.host", str(child.fileno()), str(os.getpid()), *modules],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[child.fileno()],
-            start_new_session=True,
-            cwd=directory,
-            env={**os.environ, **(environment or {}), _MARK_VARIABLE: mark},
-        )
-        child.close()
+        variables = {**os.environ, **(environment or {}), _MARK_VARIABLE: mark}
+        with child:
+            forked = _forked(server, directory, variables, child) if server else None
+            self._process = forked or _started(directory, variables, child, modules)
         self.pid = self._process.pid
         # Children of the job may hold the connection's other end open for longer than the host lives.
-        self._pidfd = os.pidfd_open(self.pid)
+        self._end = self._process.fileno() if isinstance(self._process, ForkedProcess) else os.pidfd_open(self.pid)
         self._poll = select.poll()
-        for waitable in (self._connection.fileno(), self._pidfd):
+        for waitable in (self._connection.fileno(), self._end):
             self._poll.register(waitable, select.POLLIN)
         self._watch = _Watch(self.pid, Limits())
         self._has_spoken = False
@@ -85,7 +97,7 @@ class Host:
     @property
     def waitables(self) -> list[Connection | int]:
         """What becomes readable when :meth:`step` has something to say."""
-        return [self._connection, self._pidfd]
+        return [self._connection, self._end]
 
     def next_look_s(self) -> float:
         """Seconds until :meth:`step` must be called although nothing became readable."""
@@ -110,7 +122,7 @@ class Host:
         STARTED, MESSAGE, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
         """
         ready = self._poll.poll(math.ceil(min(timeout_s, self.next_look_s()) * 1000))
-        if any(descriptor != self._pidfd for descriptor, _ in ready):
+        if any(descriptor != self._end for descriptor, _ in ready):
             with contextlib.suppress(EOFError, ConnectionError):
                 return self._taken(*received(self._connection))
         if not self.alive or self._connection.closed:
@@ -160,7 +172,73 @@ class Host:
             self._process.wait()
         if self._process.returncode != 0:
             end_marked(self._mark)
-        os.close(self._pidfd)
+        if not isinstance(self._process, ForkedProcess):
+            os.close(self._end)
+
+
+@dataclass(frozen=True, slots=True)
+class NewHosts:
+    """How hosts for some jobs come about, wherever on this machine; the attributes are those of :class:`Host`."""
+
+    modules: tuple[str, ...] = ()
+    server: ServerPlace | None = None
+
+    def __call__(self) -> Host:
+        """One."""
+        return Host(modules=self.modules, server=self.server)
+
+
+class HostServer:
+    """A fork server for hosts, where that is possible. Close it after them.
+
+    It has this process's environment, and imports while this process has other things to do.
+
+    Args:
+        modules: that jobs need.
+
+    Attributes:
+        new_host: makes one.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        possible = modules and is_possible()
+        self._server = ForkServer(HOST, environment=os.environ, modules=modules) if possible else None
+        self.new_host = NewHosts(tuple(modules), self._server.place if self._server else None)
+
+    def close(self) -> None:
+        """End it."""
+        if self._server:
+            self._server.close()
+
+
+def _started(
+    directory: str | None, variables: Mapping[str, str], child: Connection, modules: Sequence[str]
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", HOST, str(child.fileno()), str(os.getpid()), *modules],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[child.fileno()],
+        start_new_session=True,
+        cwd=directory,
+        env=variables,
+    )
+
+
+def _forked(
+    server: ServerPlace, directory: str | None, variables: Mapping[str, str], child: Connection
+) -> ForkedProcess | None:
+    """A host from the server; None: it has none to give."""
+    with contextlib.suppress(ForkRefused, OSError), Path(os.devnull).open("wb") as nowhere:
+        request = ForkRequest(
+            arguments=(),
+            cwd=directory or str(Path.cwd()),
+            environment=variables,
+            oom_score_adj=own_oom_score_adj(),
+        )
+        descriptors = [nowhere.fileno(), STANDARD_ERROR, child.fileno()]
+        return ask(server.sockets[-1], request, descriptors).answer()
+    return None
 
 
 class _Watch:
@@ -171,6 +249,7 @@ class _Watch:
         self._limits = limits
         self._end_at: float | None = None
         self._look_at: float | None = None
+        self._resident_before = 0
         self._memory_before = 0
         self._memory = 0
 
@@ -180,7 +259,8 @@ class _Watch:
         if self._limits.time_s is not None:
             self._end_at = now + self._limits.time_s
         if self._limits.memory_bytes is not None:
-            self._memory_before = tree_memory_bytes(self._pid)
+            self._resident_before = tree_memory_bytes(self._pid)
+            self._memory_before = tree_memory_bytes(self._pid, enough=0)
             self._look_at = now + _MEMORY_PERIOD_S
 
     def next_look_s(self) -> float:
@@ -195,8 +275,10 @@ class _Watch:
         if self._look_at is not None and now >= self._look_at:
             self._look_at = now + _MEMORY_PERIOD_S
             if self._limits.memory_bytes is not None:
-                enough = self._limits.memory_bytes + self._memory_before
-                self._memory = tree_memory_bytes(self._pid, enough=enough) - self._memory_before
+                self._memory = tree_memory_bytes(self._pid) - self._resident_before
+                if self._memory > self._limits.memory_bytes:
+                    # Exactly, which takes longer: what it shares with what forked it, and with its own children.
+                    self._memory = tree_memory_bytes(self._pid, enough=0) - self._memory_before
                 if self._memory > self._limits.memory_bytes:
                     return "memory"
         return None

@@ -25,7 +25,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
 from pynb_dag_runner.project import PackedProject
@@ -52,9 +52,8 @@ class ProcessExecutor:
         self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)
         self._waiting: dict[Resources, deque[Job]] = {}
         self._running: dict[str, tuple[Job, Host]] = {}
-        self._modules = tuple(modules)
-        # Whatever is run, it needs one; and the driver has something else to do yet.
-        self._idle = [Host(modules=self._modules)] if modules else []
+        self._server = HostServer(modules)
+        self._idle: list[Host] = []
         self._cancelled: set[str] = set()
         self._events: list[JobEvent] = []
         self._kept = 0
@@ -97,7 +96,7 @@ class ProcessExecutor:
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
-        host = self._idle.pop() if self._idle else Host(modules=self._modules)
+        host = self._idle.pop() if self._idle else self._server.new_host()
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
         host.begin([entry for entry in sys.path if entry], cloudpickle.dumps(job.call), inputs, job.limits)
@@ -169,6 +168,7 @@ class ProcessExecutor:
         self._idle.clear()
         self._running.clear()
         self._waiting.clear()
+        self._server.close()
         self._watchdog.close()
 
 

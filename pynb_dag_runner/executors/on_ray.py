@@ -31,7 +31,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosting import Ended
+from pynb_dag_runner.executors.hosting import Ended, HostServer
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
@@ -68,6 +68,14 @@ class RayExecutor:
     in_process = False
 
     def __init__(self, *, num_cpus: int | None = None, address: str | None = None, modules: Sequence[str] = ()) -> None:
+        self._server = HostServer(modules if address is None else ())
+        try:
+            self._connect(num_cpus, address)
+        except BaseException:
+            self._server.close()
+            raise
+
+    def _connect(self, num_cpus: int | None, address: str | None) -> None:
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
@@ -87,7 +95,8 @@ class RayExecutor:
         self._lanes: Lanes | None = None
         if not self._session.joined:
             (here,) = self.capacity()
-            self._lanes = Lanes(self._ray, Path(os.environ[SCRATCH_VARIABLE]), here, self._window, modules)
+            scratch = Path(os.environ[SCRATCH_VARIABLE])
+            self._lanes = Lanes(self._ray, scratch, here, self._window, self._server.new_host)
             self._lanes.warm_up(Resources())
         options = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": _MESSAGES_AHEAD}
         self._relay = self._ray.remote(**options)(relay)
@@ -235,6 +244,7 @@ class RayExecutor:
         self._generators.clear()
         self._waiting.clear()
         self._session.close()
+        self._server.close()
 
 
 def _resources(amounts: dict[str, float]) -> Resources:

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,7 +35,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosting import Ended
+from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
 
@@ -77,14 +77,14 @@ class Lanes:
         ray: the module, connected to a private Ray.
         node: what there is to share out.
         most: lanes at once for one kind of resources.
-        modules: that jobs need.
+        new_host: makes a process for jobs, in a Ray worker.
     """
 
-    def __init__(self, ray: Any, directory: Path, node: Resources, most: int, modules: Sequence[str]) -> None:
+    def __init__(self, ray: Any, directory: Path, node: Resources, most: int, new_host: Callable[[], Host]) -> None:
         self._remote = ray.remote(max_retries=0, num_returns="streaming")(serve)
         self._node = node
         self._most = most
-        self._modules = tuple(modules)
+        self._new_host = new_host
         self._waiting: dict[Resources, dict[str, Job]] = {}
         self._lanes: dict[Resources, list[_Lane]] = {}
         self._expected: dict[bytes, _Lane] = {}
@@ -159,7 +159,7 @@ class Lanes:
         if shape.memory:
             options["memory"] = shape.memory
         inputs = list(bound.inputs) if bound else []
-        opened.generator = self._remote.options(**options).remote(self._address, token, inputs, self._modules)
+        opened.generator = self._remote.options(**options).remote(self._address, token, inputs, self._new_host)
         self._expected[token] = opened
         self._lanes.setdefault(shape, []).append(opened)
         if bound:

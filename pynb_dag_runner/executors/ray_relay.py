@@ -9,9 +9,8 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,7 @@ def relay(request: Request, inputs: list[Any]) -> Iterator[object]:
     yield from _made(request, search_path, values, new_host)
 
 
-def serve(address: str, token: bytes, inputs: list[Any], modules: Sequence[str]) -> Iterator[bytes]:
+def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], Host]) -> Iterator[bytes]:
     """In the worker of a private Ray: make one call after another for the driver, until that closes the connection.
 
     What calls say goes over the connection; what this yields are the values to keep, each after which follows the word
@@ -123,7 +122,7 @@ def serve(address: str, token: bytes, inputs: list[Any], modules: Sequence[str])
         address: path of the driver's socket.
         token: tells the driver which lane this is.
         inputs: in Ray's store, for the first call.
-        modules: that calls need; see :class:`~pynb_dag_runner.executors.hosting.Host`.
+        new_host: makes a process for calls.
     """
     global _idle_host
     import ray
@@ -134,7 +133,7 @@ def serve(address: str, token: bytes, inputs: list[Any], modules: Sequence[str])
     with driver:
         driver.send_bytes(token)
         if _idle_host is None:
-            _idle_host = Host(modules=modules)  # it starts while the driver makes up its mind
+            _idle_host = new_host()  # it starts while the driver makes up its mind
         values = [ray.get(reference) for reference in inputs]
         while True:
             try:
@@ -142,7 +141,7 @@ def serve(address: str, token: bytes, inputs: list[Any], modules: Sequence[str])
             except (EOFError, ConnectionError):
                 return
             ended = Ended()
-            messages = _made(request, list(request.search_path), values, partial(Host, modules=modules))
+            messages = _made(request, list(request.search_path), values, new_host)
             for message in messages:
                 if isinstance(message, Ended):
                     ended = message

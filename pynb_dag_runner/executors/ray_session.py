@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pynb_dag_runner.errors import ExecutorError
+from pynb_dag_runner.executors import ray_start
 from pynb_dag_runner.executors.machine import usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
 
@@ -70,15 +71,17 @@ class RaySession:
             return
         # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        self._ray.init(
-            address="local",  # never a cluster that happens to be around (RAY_ADDRESS, /tmp/ray)
-            num_cpus=num_cpus or usable_cpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=temporary,
-        )
+        with ray_start.lean(self._ray):
+            self._ray.init(
+                address="local",  # never a cluster that happens to be around (RAY_ADDRESS, /tmp/ray)
+                num_cpus=num_cpus or usable_cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=temporary,
+                _system_config=dict(ray_start.CONFIGURATION),
+            )
 
     def close(self) -> None:
         """Disconnect; a private Ray and everything below it is ended and its directory removed."""

@@ -16,6 +16,11 @@ from pynb_dag_runner.fork_server import wire
 from pynb_dag_runner.fork_server.child import ROOM_BYTES, ROOM_VARIABLE
 from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
 
+SERVER = "pynb_dag_runner.fork_server.server"
+
+SWITCH = "PYNB_DAG_RUNNER_FORK"
+"""Environment variable: ``off`` starts each process as a program of its own, as everybody else does."""
+
 REPLY_BOUND_S = 30.0
 """A server that is still importing answers when it has; one that does not in this time is not waited for."""
 
@@ -39,6 +44,11 @@ class ServerPlace:
         return tuple(self.directory / name for name in names)
 
 
+def is_possible() -> bool:
+    """Whether processes may be forked here."""
+    return sys.platform == "linux" and os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
+
+
 class ForkRefused(Exception):
     """There is no process; the message says why, in words that go into a record."""
 
@@ -48,19 +58,27 @@ class ForkServer:
 
     Args:
         entry: module that its processes run, see :mod:`pynb_dag_runner.fork_server.server`.
-        preload: modules to import on the user's wish.
         environment: of the server.
+        modules: that its processes need.
+        preload: modules to import on the user's wish.
 
     Attributes:
         place: where it can be asked.
     """
 
-    def __init__(self, entry: str, *, preload: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        *,
+        environment: Mapping[str, str],
+        modules: Sequence[str] = (),
+        preload: Sequence[str] = (),
+    ) -> None:
         # A short path: that of a socket must stay under 107 bytes.
         directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir="/tmp"))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pynb_dag_runner.fork_server.server", str(directory), entry, *preload],
+            [sys.executable, "-m", SERVER, str(directory), entry, ",".join(modules), *preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -171,7 +189,7 @@ def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked
 
     Args:
         server: one of its sockets.
-        descriptors: the first one becomes its standard output and error; they stay open here.
+        descriptors: the first two become its standard output and error; they stay open here.
 
     Raises:
         ForkRefused: nobody can be asked.

@@ -1,7 +1,8 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server DIRECTORY ENTRY [PRELOAD ...]``. ENTRY is a module with two functions:
-``prepare()`` imports what its processes need and starts no thread; ``run(arguments)`` is what a process does.
+``python -m pynb_dag_runner.fork_server.server DIRECTORY ENTRY MODULES [PRELOAD ...]``. ENTRY is a module with two
+functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is what a
+process does. MODULES, names with commas between them, are imported as well.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.fork_server import wire
-from pynb_dag_runner.fork_server.child import INLINE_BACKEND, Surroundings, become, die_with, surroundings
+from pynb_dag_runner.fork_server.child import INLINE_BACKEND, Surroundings, become, die_with, end_of, surroundings
 from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
 
 _REQUEST_BOUND_S = 10.0
@@ -155,7 +156,7 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    directory, entry_name, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    directory, entry_name, modules, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
     del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -169,6 +170,9 @@ def main() -> None:
     for_preloaded = _bound(directory, wire.PRELOADED) if preload else None
     entry = importlib.import_module(entry_name)
     entry.prepare()
+    for name in filter(None, modules.split(",")):
+        with contextlib.suppress(ImportError):  # the process that needs it says so
+            importlib.import_module(name)
     _settle_memory()
     if for_preloaded is not None and os.fork() == 0:
         listener.close()
@@ -183,7 +187,7 @@ def main() -> None:
     else:
         request, descriptors = mine
         others = become(request, descriptors, server.origin)
-        entry.run(list(request.arguments), others)
+        end_of(lambda: entry.run(list(request.arguments), others))
 
 
 def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:

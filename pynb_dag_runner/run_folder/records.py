@@ -210,6 +210,14 @@ class TaskRecord(Record):
     attempts: tuple[AttemptVerdict, ...] = Field(default=(), description="all, also those that do not count any more")
 
 
+class KernelStart(Record):
+    """How a notebook's kernel came about."""
+
+    how: Literal["forked", "started"] = Field(description="from a warm process of its kind, or as a program")
+    preloaded: tuple[str, ...] = Field(default=(), description="modules that were imported before on the user's wish")
+    remarks: tuple[str, ...] = Field(default=(), description="why not in a faster way, where there is one")
+
+
 class AttemptRecord(Record):
     """``attempt.json``: written by the worker when the attempt starts and again when it ends."""
 
@@ -229,6 +237,7 @@ class AttemptRecord(Record):
     )
     peak_memory_bytes: StoredInteger | None = Field(default=None, description="largest resident set seen")
     kernel: str | None = Field(default=None, description="kernelspec that a notebook ran in")
+    kernel_start: KernelStart | None = Field(default=None, description="how a notebook's kernel came about")
     cells: StoredInteger | None = Field(default=None, description="number of code cells of a notebook")
     cells_executed: StoredInteger | None = None
     parameters: dict[str, JsonValue] = Field(default={}, description="as the task received them")

@@ -23,7 +23,7 @@ from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.process_table import end_marked
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import AttemptRecord, Error, TrackingRecord
+from pynb_dag_runner.run_folder.records import AttemptRecord, Error, KernelStart, TrackingRecord
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import redactor_of, revealed
 from pynb_dag_runner.work import function, native_mlflow, processes
@@ -54,6 +54,7 @@ class _Result:
     kept_holds_secret: bool = False
     usage: processes.Usage = field(default_factory=processes.Usage)
     kernel: str | None = None
+    kernel_start: KernelStart | None = None
     cells: int | None = None
     cells_executed: int | None = None
 
@@ -163,6 +164,7 @@ def _finish(result: _Result, record: AttemptRecord, destination: Destination, re
                 "cpu_time_s": result.usage.cpu_time_s,
                 "peak_memory_bytes": result.usage.peak_memory_bytes,
                 "kernel": result.kernel,
+                "kernel_start": result.kernel_start,
                 "cells": result.cells,
                 "cells_executed": result.cells_executed,
                 "outputs": outputs,
@@ -290,7 +292,7 @@ def _evaluate_notebook(
             evaluation.kill()
             result.outcome, result.failure = Outcome.FAILED, failure_of(error, redactor=spec.redactor)
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
-        result.usage = evaluation.usage
+        result.usage, result.kernel_start = evaluation.usage, evaluation.kernel_start
         log.settle()
         try:
             yield from _finish(result, record, destination, spec.redactor)

@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import nbformat
-import papermill
 
 from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.project import here
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
+from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import replace_secrets
 from pynb_dag_runner.work import native_mlflow, notebook_engine
 from pynb_dag_runner.work.kernels import servers, specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.local_papermill import papermill
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.messages import NotebookWork
 from pynb_dag_runner.work.notebook_engine import NotebookOver, NotebookSession
@@ -105,6 +106,11 @@ class Evaluation:
     def usage(self) -> Usage:
         """What the kernel used, while it lives or before it was ended."""
         return self._kernel.usage
+
+    @property
+    def kernel_start(self) -> KernelStart | None:
+        """How the kernel came about, once it has."""
+        return self._kernel.how
 
     def kill(self) -> None:
         """End the kernel at once and save what there is."""

@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 
 import nbformat
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from papermill.engines import Engine, papermill_engines
-from papermill.translators import papermill_translators
 
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
@@ -20,6 +18,7 @@ from pynb_dag_runner.work.bounds import LOG_PERIOD_S
 from pynb_dag_runner.work.cells import CellClient
 from pynb_dag_runner.work.failures import failure, memory_failure, timeout_failure
 from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.local_papermill import Engine, papermill_engines, papermill_translators
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.outputs import Outputs
 from pynb_dag_runner.work.translator import LosslessPythonTranslator

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from papermill.translators import PythonTranslator
-
 from pynb_dag_runner.source_code import source_code
+from pynb_dag_runner.work.local_papermill import PythonTranslator
 from pynb_dag_runner.work.secret_inputs import FromEnvironment
 
 

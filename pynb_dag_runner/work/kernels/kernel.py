@@ -13,8 +13,9 @@ import zmq
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
-from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace
 from pynb_dag_runner.process_table import describe_exit, end_marked, memory_bytes, with_mark
+from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.work import out_of_memory, processes
 from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
 from pynb_dag_runner.work.kernels.provisioner import ForkProvisioner
@@ -23,6 +24,9 @@ from pynb_dag_runner.work.logs import Log
 
 START_BOUND_S = 120.0
 """jupyter_client's 60 s are too few on a loaded machine (papermill issue 776)."""
+
+ONLY_OWN = "only kernels of the runner's own interpreter are forked"
+NO_SERVER = f"there is no fork server: not on this system, or {SWITCH} is off"
 
 SHUTDOWN_BOUND_S = 2.0
 """What a kernel gets to run its exit handlers before it is killed."""
@@ -111,6 +115,21 @@ class Kernel:
         """The kernel's provisioner, if it forked it."""
         provisioner = self.manager.provisioner
         return provisioner if isinstance(provisioner, ForkProvisioner) and provisioner.preloaded is not None else None
+
+    @property
+    def how(self) -> KernelStart | None:
+        """How it came about; None: not yet."""
+        provisioner = self.manager.provisioner
+        if provisioner is None or not provisioner.has_process:
+            return None
+        if not isinstance(provisioner, ForkProvisioner):
+            return KernelStart(how="started", remarks=(ONLY_OWN,))
+        remarks = provisioner.refusals
+        if not provisioner.sockets:
+            remarks = (NO_SERVER,)
+        if provisioner.preloaded is None:
+            return KernelStart(how="started", remarks=remarks)
+        return KernelStart(how="forked", preloaded=provisioner.preloaded, remarks=remarks)
 
     async def _until_subscribed(self) -> None:
         """Wait until nothing that the kernel puts out from now on is lost: it says so to each new listener.

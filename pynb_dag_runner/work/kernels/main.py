@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -32,37 +32,46 @@ def main() -> None:
             os._exit(1)  # the starter died before the line above
     # Ray blocks SIGINT in its workers, and children inherit the mask: without this no cell could be interrupted.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    from pynb_dag_runner.work.kernels import sending
+    from pynb_dag_runner.work.kernels.application import KernelApp
 
-    sending.SendingKernelApp.launch_instance([*_options(), *sys.argv[1:]])
+    KernelApp.launch_instance([*_options(), *sys.argv[1:]])
 
 
 def _options() -> list[str]:
-    from pynb_dag_runner.work.kernels import sending
+    from pynb_dag_runner.work.kernels import application, sending
 
     # What child processes print goes to the log. ipykernel would send it to the notebook, but from a thread of its own:
     # what is still on its way when the cell ends is lost.
     return [
         "--HistoryManager.hist_file=:memory:",
         "--IPKernelApp.capture_fd_output=False",
+        f"--IPKernelApp.kernel_class={application.__name__}.EndingKernel",
         f"--IPKernelApp.outstream_class={sending.__name__}.PiecewiseStream",
     ]
 
 
 def prepare() -> None:
-    """Import what a kernel imports until its first cell is done, and start no thread.
+    """Import what a kernel imports until its first cell is done, and make what kernels share; start no thread.
 
     Which modules these are is asked of a kernel, in a process of its own: they differ from version to version.
     """
-    import ipykernel.ipkernel
     import ipykernel.zmqshell  # noqa: F401
-
-    import pynb_dag_runner.work.kernels.sending  # noqa: F401
 
     for name in _imported_by_a_kernel():
         if not name.startswith(_START_THREADS):
             with contextlib.suppress(Exception):  # a kernel imports it when it needs it, and meets the same
                 importlib.import_module(name)
+    _unstarted()
+
+
+def _unstarted() -> Any:
+    """A kernel application that has read its options."""
+    from pynb_dag_runner.work.kernels.application import KernelApp
+
+    app = KernelApp.instance()
+    # The handle is only looked at for being there: who has no parent prints how to connect to it.
+    app.parse_command_line([*_options(), "--IPKernelApp.parent_handle=1"])
+    return app
 
 
 def _imported_by_a_kernel() -> list[str]:
@@ -83,15 +92,12 @@ def _imported_by_a_kernel() -> list[str]:
 
 def _try_kernel() -> list[str]:
     """Make a kernel and give it a cell; the modules that were imported for it."""
-    from pynb_dag_runner.work.kernels import sending
-
     before = set(sys.modules)
     with tempfile.TemporaryDirectory() as directory:
-        app = sending.SendingKernelApp.instance()
-        file = Path(directory, "kernel.json")
-        ipc = ["--transport=ipc", f"--ip={directory}/k", "--IPKernelApp.parent_handle=1"]
-        app.initialize([*_options(), *ipc, "-f", str(file)])  # type: ignore[no-untyped-call]
-        assert app.shell is not None
+        app = _unstarted()
+        app.transport, app.ip = "ipc", f"{directory}/k"
+        app.connection_file = f"{directory}/kernel.json"
+        app.initialize()
         app.shell.run_cell("1 + 1\nNone", silent=True)
         return sorted(set(sys.modules) - before)
 
@@ -100,15 +106,13 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
     """Be a kernel, in a process that was forked after :func:`prepare`; returns when it was shut down.
 
     Args:
-        arguments: ipykernel's own.
+        arguments: path of the connection file.
         descriptors: a pipe, to which a byte is written once the kernel's sockets are bound.
     """
-    from pynb_dag_runner.work.kernels import sending
-
     (ready,) = descriptors
-    app = sending.SendingKernelApp.instance()
-    # The handle is only looked at for being there: who has no parent prints how to connect to it.
-    app.initialize([*_options(), "--IPKernelApp.parent_handle=1", *arguments])  # type: ignore[no-untyped-call]
+    app = _unstarted()
+    (app.connection_file,) = arguments
+    app.initialize()
     if "matplotlib_inline.backend_inline" in sys.modules:
         # Imported before there was a shell, so it has not asked this one to show figures.
         from matplotlib_inline.backend_inline import _enable_matplotlib_integration

@@ -52,7 +52,7 @@ class ForkProvisioner(LocalProvisioner):
         self, server: Path, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
     ) -> None:
         request = ForkRequest(
-            arguments=cmd[cmd.index("-f") :],
+            arguments=[cmd[cmd.index("-f") + 1]],
             cwd=cwd,
             # As jupyter_client sets it for a kernel that it starts.
             environment={**env, "JPY_PARENT_PID": str(os.getpid())},
@@ -60,7 +60,7 @@ class ForkProvisioner(LocalProvisioner):
         )
         ready, told = os.pipe()
         try:
-            process = await _answer(ask(server, request, [stdout.fileno(), told]))
+            process = await _answer(ask(server, request, [stdout.fileno(), stdout.fileno(), told]))
         except BaseException:
             os.close(ready)
             raise

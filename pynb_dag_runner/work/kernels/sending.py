@@ -1,39 +1,16 @@
-"""How a kernel of ours sends what cells put out: nothing is dropped, and no more waits in memory than the reader takes.
+"""How a kernel of ours sends what cells print: no more of it waits in memory than the reader takes.
 
 By default a kernel drops messages when its queue is full, also the one that says that the cell has ended; and text
-waits without bound. Here whoever puts something out waits until there is room.
+waits without bound. Here whoever puts something out waits until there is room; the queue's side of it is in
+:mod:`pynb_dag_runner.work.kernels.application`.
 """
 
 import os
 import threading
-from typing import Any
 
-import zmq
 from ipykernel.iostream import OutStream
-from ipykernel.kernelapp import IPKernelApp
 
-from pynb_dag_runner.work.bounds import PIECE_CHARACTERS, QUEUE_MESSAGES
-
-
-class SendingKernelApp(IPKernelApp):
-    """An IPython kernel whose cells wait for the reader of their output."""
-
-    def _bind_socket(self, s: Any, port: int) -> int:
-        if s.type == zmq.XPUB:
-            s.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-            s.setsockopt(zmq.XPUB_NODROP, 1)
-        return int(super()._bind_socket(s, port))  # type: ignore[no-untyped-call]
-
-    def start(self) -> None:
-        """Run until the kernel is shut down.
-
-        ipykernel then ends, at exit, the thread that sends output while the one that was told to shut down may still
-        wait for it: for 10 s, in about one kernel of eight.
-        """
-        super().start()  # type: ignore[no-untyped-call]
-        if self.control_thread and self.control_thread.is_alive():
-            self.control_thread.stop()
-            self.control_thread.join()
+from pynb_dag_runner.work.bounds import PIECE_CHARACTERS
 
 
 class PiecewiseStream(OutStream):

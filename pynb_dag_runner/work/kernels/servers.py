@@ -2,21 +2,12 @@
 
 import functools
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
 
-SWITCH = "PYNB_DAG_RUNNER_FORK"
-"""Environment variable: ``off`` starts each kernel as a process of its own, as Jupyter does."""
-
 _ENTRY = "pynb_dag_runner.work.kernels.main"
-
-
-def is_possible() -> bool:
-    """Whether kernels may be forked here."""
-    return sys.platform == "linux" and os.environ.get(SWITCH, "").lower() not in ("off", "0", "no", "false")
 
 
 def start(preload: Sequence[str]) -> ForkServer:
