@@ -29,11 +29,12 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
+from pynb_dag_runner.executors.hosting import Host
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)()
+    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)(Host)
     yield started
     started.close()
 
@@ -41,7 +42,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 @pytest.fixture(scope="module", params=["ray", "process"])
 def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """The executors whose jobs have a process of their own."""
-    started = executor_factory(request.param, num_cpus=2)()
+    started = executor_factory(request.param, num_cpus=2)(Host)
     yield started
     started.close()
 
@@ -259,7 +260,7 @@ def test_a_job_starts_in_the_directory_of_the_one_before_it_and_not_where_that_w
 @pytest.mark.parametrize("hosted", ["ray"], indirect=True)
 def test_a_second_ray_in_one_process_is_refused_in_words(hosted: Executor) -> None:
     with pytest.raises(ExecutorError, match="already running in this process"):
-        executor_factory("ray")()
+        executor_factory("ray")(Host)
 
 
 def test_resources_name_what_is_lacking() -> None:

@@ -217,7 +217,7 @@ def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(
         one_task(tmp_path, die).build(),
         output_dir=tmp_path,
         clock=BackwardClock(),
-        executor=lambda: ProcessExecutor(num_cpus=1),
+        executor=lambda new_host: ProcessExecutor(num_cpus=1, new_host=new_host),
         settings=SettingsRecord(executor="process"),
         base_dir=tmp_path,
     )
