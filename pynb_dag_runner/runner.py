@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,6 +58,28 @@ class _Engine:
 
     executor: Executor
     notes: tuple[str, ...]
+    closing: "_Closing"
+
+
+class _Closing:
+    """Closes an engine once: beside something else if :meth:`begin` was called, else when it is called."""
+
+    def __init__(self, engine: Executor) -> None:
+        self._close = engine.close
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="closing")
+        self._begun: Future[None] | None = None
+
+    def begin(self) -> None:
+        """Go on while the engine is closed: a Ray takes a third of a second."""
+        self._begun = self._thread.submit(self._close)
+
+    def __call__(self) -> None:
+        """Wait for the end of what was begun, or close it now."""
+        if self._begun is None:
+            self._close()
+        else:
+            self._begun.result()
+        self._thread.shutdown()
 
 
 def _now() -> datetime:
@@ -177,7 +200,8 @@ def _start_engine(
     """Start it, to be closed by ``stack``, and see whether it can ever give what is asked for."""
     mark_before = os.environ.get(ENGINE_VARIABLE)
     engine = executor(warm.new_host)
-    stack.callback(engine.close)
+    closing = _Closing(engine)
+    stack.callback(closing)
     lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
     if lacking and not settings.wait_for_nodes:
         raise PipelineError(dag.name, lacking)
@@ -185,7 +209,7 @@ def _start_engine(
     notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
     driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
-    return _Engine(engine, notes), driver
+    return _Engine(engine, notes, closing), driver
 
 
 def _drive(
@@ -217,7 +241,9 @@ def _drive(
         redactor=redactor,
         fork_server=warm.kernels,
     )
-    loop.to_the_end()
+    loop.run_tasks()
+    engine.closing.begin()
+    loop.end()
 
 
 def _result(
