@@ -33,6 +33,8 @@ _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG")
 _READ_LATER = ("PYTHONBREAKPOINT",)
 _OF_ATTEMPTS = ("PYNB_DAG_RUNNER_", "RAY_", "MLFLOW_", "JPY_", "JUPYTER_")
 """Variables that differ from worker to worker and attempt to attempt; no library reads them at its import for good."""
+ALLOCATOR = "JE_ARROW_MALLOC_CONF"
+"""Settings of the allocator that pyarrow brings; a server may have its own."""
 _OF_SHELLS = ("PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV")
 
 
@@ -79,7 +81,7 @@ def _counts(name: str) -> bool:
 
 
 def _counts_for_preloaded(name: str) -> bool:
-    return not (name.startswith(_OF_ATTEMPTS) or name in _OF_SHELLS or name in _READ_LATER)
+    return not (name.startswith(_OF_ATTEMPTS) or name in (*_OF_SHELLS, *_READ_LATER, ALLOCATOR))
 
 
 def become(request: ForkRequest, descriptors: Sequence[int], origin: Surroundings) -> list[int]:

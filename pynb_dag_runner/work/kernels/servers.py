@@ -5,7 +5,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynb_dag_runner.fork_server.child import ALLOCATOR
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
+
+_NO_THREADS = {
+    # Tasks have one thread per processor that they hold, most often one; with more, numpy starts threads at its import.
+    "OMP_NUM_THREADS": "1",
+    # pandas imports pyarrow, whose allocator has a thread that gives memory back.
+    ALLOCATOR: "background_thread:false",
+}
+"""What keeps libraries from starting threads when they are imported: no fork survives those."""
 
 _ENTRY = "pynb_dag_runner.work.kernels.main"
 
@@ -16,9 +25,7 @@ def start(preload: Sequence[str]) -> ForkServer:
     Args:
         preload: modules that notebooks import, to be imported before.
     """
-    # Tasks have one thread per processor that they hold, most often one; with more, numpy would start threads when it
-    # is imported, which no fork survives.
-    return ForkServer(_ENTRY, preload=preload, environment={"OMP_NUM_THREADS": "1", **os.environ})
+    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ})
 
 
 def nearest(place: ServerPlace) -> ServerPlace:
