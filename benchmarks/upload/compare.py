@@ -3,13 +3,12 @@
     python -m benchmarks.upload.compare --tasks 200 --repeats 3
     python -m benchmarks.upload.compare --tasks 5000 --repeats 1 --ways ours "client loop"
 
-Read the ratios: machines differ. ``peak`` is the growth of this process's memory while our upload ran.
+Read the ratios: machines differ. ``memory.py`` beside this measures memory.
 """
 
 import argparse
 import contextlib
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -80,8 +79,6 @@ def main() -> None:
             with server(directory) as uri:
                 ways = {key: way for key, way in ON_SERVER.items() if key in wanted}
                 show("server", measure(ways, work, uri, options.repeats), options.tasks)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"\npeak memory of this process: {peak:.0f} MB")
 
 
 if __name__ == "__main__":
