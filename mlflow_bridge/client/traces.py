@@ -66,10 +66,11 @@ def log_task_trace(target: Target, experiment_id: str, trace: CapturedTrace) -> 
         tags=dict(trace.tags),
         assessments=[made for one in trace.assessments if (made := _assessment(trace.id, one))],
     )
+    # All are made before the trace: one without its spans would be worse than none.
+    spans = [_span(trace.id, text) for text in trace.spans]
     stored = client.start_trace(info)
-    for start in range(0, len(trace.spans), _SPANS_AT_ONCE):
-        spans = [_span(trace.id, text) for text in trace.spans[start : start + _SPANS_AT_ONCE]]
-        client.log_spans(experiment_id, spans)
+    for start in range(0, len(spans), _SPANS_AT_ONCE):
+        client.log_spans(experiment_id, spans[start : start + _SPANS_AT_ONCE])
     return str(stored.tags["mlflow.artifactLocation"])
 
 

@@ -1,8 +1,10 @@
 """Traces that tasks record with MLflow's own calls: after an upload they are at the right runs, and only once."""
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,42 @@ def test_traces_in_a_run_that_was_deleted_in_MLflow_are_not_sent(
         contents.client.delete_tag(run.info.run_id, "pynb_dag_runner.upload")
     upload(recorded.folder, sqlite_uri)
     assert Traces(contents).by_run() == [one for one in BY_RUN if one[0] != "inner"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE spans SET content = 'no JSON' WHERE name = 'failing'",
+        "UPDATE spans SET content = '{}' WHERE name = 'failing'",
+        f"UPDATE spans SET content = '{'[' * 100_000}' WHERE name = 'failing'",
+        "UPDATE spans SET content = json_set(content, '$.span_id', '../..') WHERE name = 'failing'",
+        "UPDATE trace_info SET timestamp_ms = 1e300 WHERE trace_name = 'failing'",
+        "UPDATE trace_info SET status = 'GONE' WHERE trace_name = 'failing'",
+        "UPDATE assessments SET value = 'no JSON' WHERE name = 'useful'",
+    ],
+    ids=["no JSON", "no span", "too deep", "no id", "no time", "no state", "no value"],
+)
+def test_a_trace_that_no_MLflow_makes_is_left_out_and_said(
+    change: str, uri: str, experiment: str, recorded: RunResult, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(recorded.folder, folder)
+    [attempt] = read_run(folder).by_name["it's/asked"].attempts
+    with closing(sqlite3.connect(folder / attempt.folder / "mlflow/mlflow.db")) as database, database:
+        assert database.execute(change).rowcount == 1
+    [warning] = upload(folder, uri, experiment).warnings
+    assert warning.startswith("1 of the 3 traces that the task it's/asked recorded were left out: ")
+    contents = Contents(uri, experiment)
+    assert {mark for _, mark in contents.statuses().values()} == {"complete"}
+    whole = [one for one in Traces(contents).by_run() if one[1] != "failing"]
+    assert whole == [one for one in BY_RUN if one[1] != "failing"]
+
+
+def test_a_trace_of_another_form_of_id_is_no_trace(sqlite_uri: str, recorded: RunResult, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(recorded.folder, folder)
+    [attempt] = read_run(folder).by_name["it's/asked"].attempts
+    with closing(sqlite3.connect(folder / attempt.folder / "mlflow/mlflow.db")) as database, database:
+        database.execute("UPDATE trace_info SET request_id = '../../' || trace_name WHERE trace_name = 'failing'")
+    assert upload(folder, sqlite_uri).warnings == ()
+    assert Traces(Contents(sqlite_uri, "tracing")).by_run() == [one for one in BY_RUN if one[1] != "failing"]
