@@ -26,6 +26,7 @@ from mlflow_bridge.captured_values import (
 )
 from mlflow_bridge.errors import UploadError
 from mlflow_bridge.keys import PARENT, SOURCE_RUN, TRACE_NAME, TRACE_SESSION
+from mlflow_bridge.limits import cut
 from mlflow_bridge.untrusted_database import UntrustedDatabase, open_untrusted
 from mlflow_bridge.values import MetricPoint, ModelMetric
 from pynb_dag_runner.errors import RunFolderError
@@ -43,6 +44,9 @@ _TRACE_ID = re.compile(r"tr-[0-9a-f]{32}")
 _ASSESSMENT_ID = re.compile(r"a-[0-9a-f]{32}")
 _EXPERIMENT_ID = re.compile(r"\d{1,20}")
 _MODEL_URI = "models:/"
+_IS_PROMPT = "mlflow.prompt.is_prompt"
+"""Tag of those registered models that are none."""
+_MAX_NAMES_CHARACTERS = 300
 _MODEL_STATUSES: Mapping[object, Literal["PENDING", "READY", "FAILED"]] = {1: "PENDING", 2: "READY", 3: "FAILED"}
 _LARGEST = sys.float_info.max
 """What MLflow's store writes for infinity."""
@@ -107,7 +111,21 @@ class _Reading:
             runs=tuple(runs),
             models=tuple(model for run_id, several in models.items() if run_id not in there for model in several),
             traces=tuple(sorted(self._traces(), key=lambda trace: trace.start_ms)),
+            warnings=tuple(self._left_out()),
         )
+
+    def _left_out(self) -> Iterator[str]:
+        """What belongs to no run, but to all who use a server: an upload does not send it."""
+        tags = self._rows("registered_model_tags", "name", "key", "value")
+        found = {
+            "prompts": {_text(name) for name, *tag in tags if tag == [_IS_PROMPT, "true"]},
+            "evaluation datasets": {_text(name) for (name,) in self._rows("evaluation_datasets", "name")},
+            "scorers": {_text(name) for (name,) in self._rows("scorers", "scorer_name")},
+        }
+        for what, names in found.items():
+            if names:
+                said = cut(", ".join(sorted(names)), _MAX_NAMES_CHARACTERS)
+                yield f"{self._root / self._attempt}: {what} that the task registered stay there: {said}"
 
     def _rows(self, table: str, *columns: str, most: int | None = None) -> Iterator[tuple[Any, ...]]:
         return self._database.rows(table, columns, *([] if most is None else [most]))
