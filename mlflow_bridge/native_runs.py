@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from mlflow_bridge.captured import read_captured
 from mlflow_bridge.captured_values import CapturedDataset
 from mlflow_bridge.converging import chosen, deleted_by_user, is_complete
-from mlflow_bridge.errors import StoreError
+from mlflow_bridge.errors import StoreError, TooLargeError
 from mlflow_bridge.folder_files import open_inside
 from mlflow_bridge.keys import KEY, NOTE, attempt_key, task_key
 from mlflow_bridge.limits import artifact_name
@@ -22,8 +22,8 @@ from mlflow_bridge.values import ArtifactFile, MappedModel, StoredModel, StoredR
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun, read_attempt_details
 
 _NOTE = "A run that the task began by itself, with MLflow's own calls."
-_MAX_REFUSED = 3
-"""So many refused traces of an attempt are no accident: for each, a server that fails is waited for."""
+_MAX_FAILED = 3
+"""So many traces of an attempt that fail are no accident: for each, a server that does not answer is waited for."""
 _MAX_MLMODEL_BYTES = 5_000_000
 """A larger one is sent as it is: it is none of MLflow's."""
 
@@ -111,14 +111,15 @@ def send_traces(upload: Upload, replay: Replay, run_ids: Mapping[str | None, str
     if not wanted:
         return
     ids = new_ids(wanted, upload.experiment.id) | _model_ids(upload, replay)
-    sent, refused = 0, list[StoreError]()
+    sent, failed, refused = 0, 0, list[StoreError]()
     for one in wanted:
         trace = with_ids(one.trace, ids, run_ids[one.parent_key])
         try:
             artifact_uri = upload.store.log_task_trace(upload.experiment.id, trace)
         except StoreError as error:
             refused.append(error)
-            if len(refused) == _MAX_REFUSED:
+            failed += not isinstance(error, TooLargeError)
+            if failed == _MAX_FAILED:
                 break
         else:
             _send_attachments(upload, artifact_uri, trace.files)

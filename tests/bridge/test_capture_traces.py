@@ -13,6 +13,7 @@ import pytest
 from mlflow_bridge import StoreError, UploadOutcome, upload
 from mlflow_bridge.captured import read_captured
 from mlflow_bridge.client import MlflowStore
+from mlflow_bridge.errors import TooLargeError
 from mlflow_bridge.uploading import upload_folder
 from pynb_dag_runner import RunResult, read_run
 from tests.bridge.mlflow_contents import Contents
@@ -140,6 +141,31 @@ def test_a_store_that_refuses_traces_gets_the_rest_and_it_is_said(
         "1 of the 1 traces that the task model recorded were left out: no traces here",
     )
     assert {mark for _, mark in Contents(sqlite_uri, "tracing").statuses().values()} == {"complete"}
+
+
+def test_traces_that_are_too_large_do_not_keep_others_away(
+    sqlite_store: MlflowStore, recorded: RunResult, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(recorded.folder, folder)
+    [attempt] = read_run(folder).by_name["model"].attempts
+    with closing(sqlite3.connect(folder / attempt.folder / "mlflow/mlflow.db")) as database, database:
+        [row] = database.execute("SELECT * FROM trace_info ORDER BY request_id LIMIT 1").fetchall()
+        assert row[0].startswith("tr-")
+        for number in range(6):
+            copy = (f"tr-{number:032x}", *row[1:])
+            database.execute(f"INSERT INTO trace_info VALUES ({', '.join('?' * len(copy))})", copy)
+    seen = 0
+
+    def before(call: int, name: str) -> None:
+        nonlocal seen
+        seen += name == "log_task_trace"
+        if name == "log_task_trace" and seen in range(5, 10):  # of the ten, 3 of the first task and 7 of the second
+            raise TooLargeError("too large")
+
+    [warning] = upload_folder(folder, watched(sqlite_store, before)).warnings
+    assert warning == "5 of the 7 traces that the task model recorded were left out: too large"
+    assert seen == 10
 
 
 def test_traces_in_a_run_that_was_deleted_in_MLflow_are_not_sent(
