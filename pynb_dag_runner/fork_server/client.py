@@ -78,7 +78,7 @@ class ForkServer:
         directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir="/tmp"))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", SERVER, str(directory), entry, ",".join(modules), *preload],
+            [sys.executable, "-m", SERVER, str(os.getpid()), str(directory), entry, ",".join(modules), *preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

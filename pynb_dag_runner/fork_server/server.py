@@ -1,8 +1,8 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server DIRECTORY ENTRY MODULES [PRELOAD ...]``. ENTRY is a module with two
-functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is what a
-process does. MODULES, names with commas between them, are imported as well.
+``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY ENTRY MODULES [PRELOAD ...]``. OWNER is a pid. ENTRY is a
+module with two functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments,
+descriptors)`` is what a process does. MODULES, names with commas between them, are imported as well.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -156,7 +156,8 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    directory, entry_name, modules, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+    directory, entry_name, modules, preload = Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]
+    _end_with(int(sys.argv[1]), directory)
     del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -190,8 +191,20 @@ def main() -> None:
         end_of(lambda: entry.run(list(request.arguments), others))
 
 
+def _end_with(owner: int, directory: Path) -> None:
+    """End at once when the owner does, also in the middle of an import."""
+
+    def end(_number: int, _frame: object) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(0)  # the system ends its processes with it
+
+    signal.signal(signal.SIGTERM, end)
+    die_with(owner, signal.SIGTERM)
+
+
 def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:
     """A child of the server that has imported more, so that what goes wrong with that harms it alone."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(origin.pid)
     refusal = None
     files = _open_files()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 
+from pynb_dag_runner.fork_server.child import die_with
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder.writer import write_atomically
 from pynb_dag_runner.work.failures import plain
@@ -93,6 +94,7 @@ def main() -> None:
     A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
     the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
     """
+    die_with(int(sys.argv[1]))
     _give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer
