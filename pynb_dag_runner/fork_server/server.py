@@ -87,7 +87,10 @@ class Server:
         self._over = True
 
     def _accept(self, _: int) -> tuple[ForkRequest, list[int]] | None:
-        asker, _address = self._listener.accept()
+        try:
+            asker, _address = self._listener.accept()
+        except OSError:
+            return None  # it is gone already, or there are too many open files: the next one may have more luck
         descriptors: list[int] = []
         try:
             if not _is_same_user(asker):
@@ -157,14 +160,17 @@ class Server:
 def main() -> None:
     """See the module."""
     directory, entry_name, modules, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
-    del sys.path[0]  # where the server was started; its processes put their own directory there
+    if not sys.flags.safe_path:
+        del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     origin = surroundings(files=soft)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # Ray blocks some signals, and children inherit the mask
     owner = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     # Bound before anything is imported: who comes early waits.
     listener = _bound(directory, wire.BASE)
     for_preloaded = _bound(directory, wire.PRELOADED) if preload else None
@@ -187,6 +193,8 @@ def main() -> None:
     else:
         request, descriptors = mine
         others = become(request, descriptors, server.origin)
+        sys.argv[:] = [str(entry.__file__), *request.arguments]
+        sys.orig_argv[:] = [sys.executable, "-m", entry_name, *request.arguments]
         end_of(lambda: entry.run(list(request.arguments), others))
 
 

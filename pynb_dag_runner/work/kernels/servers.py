@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
 
 _ENTRY = "pynb_dag_runner.work.kernels.main"
@@ -18,7 +19,7 @@ def start(preload: Sequence[str]) -> ForkServer:
     """
     # Tasks have one thread per processor that they hold, most often one; with more, numpy would start threads when it
     # is imported, which no fork survives.
-    return ForkServer(_ENTRY, preload=preload, environment={"OMP_NUM_THREADS": "1", **os.environ})
+    return ForkServer(_ENTRY, preload=preload, environment={"OMP_NUM_THREADS": "1", **WITHOUT_THREADS, **os.environ})
 
 
 def nearest(place: ServerPlace) -> ServerPlace:
