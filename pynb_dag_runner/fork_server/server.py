@@ -1,8 +1,9 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server DIRECTORY ENTRY MODULES [PRELOAD ...]``. ENTRY is a module with two
-functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is what a
-process does. MODULES, names with commas between them, are imported as well.
+``python -m pynb_dag_runner.fork_server.server DIRECTORY SOCKETS ENTRY MODULES [PRELOAD ...]``. SOCKETS are the file
+descriptors of those that it listens to, the last one without the preload. ENTRY is a module with two functions:
+``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is what a process
+does. MODULES, names with commas between them, are imported as well.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -30,7 +31,6 @@ from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
 
 _REQUEST_BOUND_S = 10.0
 """An asker sends its request at once; one that does not must not hold up the others."""
-_BACKLOG = 128
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    directory, entry_name, modules, preload = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+    directory, sockets, entry_name, modules, *preload = sys.argv[1:]
     if not sys.flags.safe_path:
         del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -171,9 +171,8 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    # Bound before anything is imported: who comes early waits.
-    listener = _bound(directory, wire.BASE)
-    for_preloaded = _bound(directory, wire.PRELOADED) if preload else None
+    *others, listener = [_listener(int(descriptor)) for descriptor in sockets.split(",")]
+    for_preloaded = others[0] if others else None
     entry = importlib.import_module(entry_name)
     entry.prepare()
     for name in filter(None, modules.split(",")):
@@ -192,10 +191,10 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
     else:
         request, descriptors = mine
-        others = become(request, descriptors, server.origin)
+        given = become(request, descriptors, server.origin)
         sys.argv[:] = [str(entry.__file__), *request.arguments]
         sys.orig_argv[:] = [sys.executable, "-m", entry_name, *request.arguments]
-        end_of(lambda: entry.run(list(request.arguments), others))
+        end_of(lambda: entry.run(list(request.arguments), given))
 
 
 def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:
@@ -237,11 +236,9 @@ def _thread_problem(who: str) -> str | None:
     return None if number == 1 else f"{who} started {number - 1} threads, which a fork would lose"
 
 
-def _bound(directory: Path, name: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(directory / name))
-    listener.listen(_BACKLOG)
-    return listener
+def _listener(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def _is_same_user(asker: socket.socket) -> bool:
