@@ -1,6 +1,7 @@
 """HTML pages of evaluated notebooks, made in the background while the run goes on."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -96,7 +97,7 @@ class Pages:
     def _start(self) -> "subprocess.Popen[str]":
         # A session of its own: Ctrl-C at the terminal is for the driver, which decides what becomes of the pages.
         process = subprocess.Popen(
-            [sys.executable, "-m", "pynb_dag_runner.work.html"],
+            [sys.executable, "-m", "pynb_dag_runner.work.html", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
