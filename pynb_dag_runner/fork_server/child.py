@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +35,9 @@ _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG")
 _READ_LATER = ("PYTHONBREAKPOINT",)
 _OF_ATTEMPTS = ("PYNB_DAG_RUNNER_", "RAY_", "MLFLOW_", "JPY_", "JUPYTER_")
 """Variables that differ from worker to worker and attempt to attempt; no library reads them at its import for good."""
-ALLOCATOR = "JE_ARROW_MALLOC_CONF"
-"""Settings of the allocator that pyarrow brings; a server may have its own."""
 _OF_SHELLS = ("PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV")
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Of a server that imports what the user asked for: pyarrow, which pandas imports, starts a thread otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,14 @@ class Surroundings:
     Attributes:
         pid: the server's.
         environment: with which its imports were made.
+        directory: where it was started.
         room: address of the value of :data:`ROOM_VARIABLE`; None: there is no room.
         files: soft limit of open files, as it was before the server raised its own.
     """
 
     pid: int
     environment: Mapping[str, str]
+    directory: str
     room: int | None
     files: int
 
@@ -73,7 +77,9 @@ def surroundings(files: int) -> Surroundings:
     libc.getenv.restype = ctypes.c_void_p
     address = libc.getenv(ROOM_VARIABLE.encode())
     os.environ.pop(ROOM_VARIABLE, None)
-    return Surroundings(pid=os.getpid(), environment=dict(os.environ), room=address, files=files)
+    return Surroundings(
+        pid=os.getpid(), environment=dict(os.environ), directory=str(Path.cwd()), room=address, files=files
+    )
 
 
 def _counts(name: str) -> bool:
@@ -81,7 +87,7 @@ def _counts(name: str) -> bool:
 
 
 def _counts_for_preloaded(name: str) -> bool:
-    return not (name.startswith(_OF_ATTEMPTS) or name in (*_OF_SHELLS, *_READ_LATER, ALLOCATOR))
+    return not (name.startswith(_OF_ATTEMPTS) or name in (*_OF_SHELLS, *_READ_LATER, *WITHOUT_THREADS))
 
 
 def become(request: ForkRequest, descriptors: Sequence[int], origin: Surroundings) -> list[int]:
@@ -108,13 +114,14 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     for descriptor in others:
         os.set_inheritable(descriptor, False)
     _stand_in_line(request.oom_score_adj)
+    environment = {**request.environment, **_set_by_imports(request.environment, origin.environment)}
     os.environ.clear()
-    os.environ.update(request.environment)
+    os.environ.update(environment)
     time.tzset()
     if origin.room is not None:
         _show(request.environment, origin.room)
     os.chdir(request.cwd)
-    sys.path.insert(0, request.cwd)  # as `python -m` does
+    _look_from(request.cwd, origin.directory)
     importlib.invalidate_caches()
     _draw_anew()
     return others
@@ -124,7 +131,7 @@ def end_of(work: Callable[[], None]) -> NoReturn:
     """Do the work of this fork and end it, as an interpreter ends that has done its program.
 
     What the program made and imported is taken down; what it has from the server is not: that would copy all of it
-    first, and is a third of a short process's time.
+    first, and is a third of a short process's time. So files that are still open there are flushed one by one.
     """
     shared = set(sys.modules)
     code = 1
@@ -136,18 +143,34 @@ def end_of(work: Callable[[], None]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever left a program, its interpreter prints it and ends
         traceback.print_exc()
     finally:
-        with contextlib.suppress(BaseException):  # a callback's mistake is printed by what calls it
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
+        for last in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+            with contextlib.suppress(BaseException):  # a callback's mistake is printed by what calls it
+                last()
         if threading.active_count() == 1:  # daemon threads would find their modules empty, and say so in the log
-            for module in [sys.modules[name] for name in reversed(sys.modules) if name not in shared]:
-                if isinstance(module, ModuleType):
-                    module.__dict__.clear()
-        gc.collect()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # closed or broken: nobody can be told
-                stream.flush()
+            _take_down([name for name in sys.modules if name not in shared])
+        _flush()
         os._exit(code)
+
+
+def _take_down(names: Sequence[str]) -> None:
+    """Let go of modules, as an interpreter does: finalizers run while the functions that they call are whole."""
+    modules: list[object] = [sys.modules.pop(name) for name in names]  # a program may put anything there
+    held = [weakref.ref(module) for module in modules if isinstance(module, ModuleType)]
+    modules.clear()
+    gc.collect()
+    for reference in held:
+        if (module := reference()) is not None:  # something of the server's holds it
+            module.__dict__.clear()
+    gc.collect()
+
+
+def _flush() -> None:
+    """Write what open files have not written yet. Those of the server's are not among the collector's objects."""
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    for thing in (*streams, *gc.get_objects()):
+        if issubclass(type(thing), io.IOBase):
+            with contextlib.suppress(Exception):  # closed or broken: nobody can be told
+                thing.flush()
 
 
 def _exit_code(end: SystemExit) -> int:
@@ -188,6 +211,29 @@ def _show(environment: Mapping[str, str], room: int) -> None:
         if len(shown) + len(entry) <= ROOM_BYTES:
             shown += entry
     ctypes.memmove(room, shown.ljust(ROOM_BYTES, b"\0"), ROOM_BYTES)
+
+
+def _set_by_imports(wanted: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Variables that modules of the server set when it imported them, as they would have in this process.
+
+    Args:
+        wanted: the environment of this process.
+        before: that of the server, before its imports.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if before.get(name) != value and before.get(name) == wanted.get(name)
+    }
+
+
+def _look_from(cwd: str, before: str) -> None:
+    """Look for modules as a program would that was started in ``cwd`` and not in ``before``, as this one was."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    moved = {os.path.abspath(os.path.join(before, entry)): os.path.join(cwd, entry) for entry in entries}  # noqa: PTH118
+    sys.path[:] = [os.path.abspath(moved[entry]) if entry in moved else entry for entry in sys.path]
+    if not sys.flags.safe_path:
+        sys.path.insert(0, cwd)  # as `python -m` does
 
 
 def _draw_anew() -> None:

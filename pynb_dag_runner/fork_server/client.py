@@ -21,6 +21,8 @@ SERVER = "pynb_dag_runner.fork_server.server"
 SWITCH = "PYNB_DAG_RUNNER_FORK"
 """Environment variable: ``off`` starts each process as a program of its own, as everybody else does."""
 
+_BACKLOG = 128
+
 REPLY_BOUND_S = 30.0
 """A server that is still importing answers when it has; one that does not in this time is not waited for."""
 
@@ -38,10 +40,14 @@ class ServerPlace:
     preload: tuple[str, ...] = ()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its sockets."""
+        return (wire.PRELOADED, wire.BASE) if self.preload else (wire.BASE,)
+
+    @property
     def sockets(self) -> tuple[Path, ...]:
         """In the order in which they are asked."""
-        names = (wire.PRELOADED, wire.BASE) if self.preload else (wire.BASE,)
-        return tuple(self.directory / name for name in names)
+        return tuple(self.directory / name for name in self.names)
 
 
 def is_possible() -> bool:
@@ -77,15 +83,21 @@ class ForkServer:
         # A short path: that of a socket must stay under 107 bytes.
         directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir="/tmp"))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", SERVER, str(os.getpid()), str(directory), entry, ",".join(modules), *preload],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd=directory,
-            env={**environment, ROOM_VARIABLE: "-" * ROOM_BYTES},
-        )
+        with contextlib.ExitStack() as bound:
+            # Bound before there is a server: who comes early waits.
+            listeners = [bound.enter_context(_bound(directory / name)) for name in self.place.names]
+            descriptors = [listener.fileno() for listener in listeners]
+            owner, numbers = str(os.getpid()), ",".join(map(str, descriptors))
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", SERVER, owner, str(directory), numbers, entry, ",".join(modules), *preload],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                start_new_session=True,
+                cwd=directory,
+                env={**environment, ROOM_VARIABLE: "-" * ROOM_BYTES},
+            )
 
     def close(self) -> None:
         """End it, and with it what it forked."""
@@ -203,6 +215,13 @@ def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked
         connection.close()
         raise ForkRefused(_no_answer(error)) from error
     return Asked(connection)
+
+
+def _bound(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(_BACKLOG)
+    return listener
 
 
 def _no_answer(error: Exception) -> str:

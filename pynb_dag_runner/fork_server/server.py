@@ -1,8 +1,9 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY ENTRY MODULES [PRELOAD ...]``. OWNER is a pid. ENTRY is a
-module with two functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments,
-descriptors)`` is what a process does. MODULES, names with commas between them, are imported as well.
+``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY SOCKETS ENTRY MODULES [PRELOAD ...]``. OWNER is a pid.
+SOCKETS are the file descriptors of those that it listens to, the last one without the preload. ENTRY is a module with
+two functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is
+what a process does. MODULES, names with commas between them, are imported as well.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -30,7 +31,6 @@ from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
 
 _REQUEST_BOUND_S = 10.0
 """An asker sends its request at once; one that does not must not hold up the others."""
-_BACKLOG = 128
 
 
 @dataclass
@@ -87,7 +87,10 @@ class Server:
         self._over = True
 
     def _accept(self, _: int) -> tuple[ForkRequest, list[int]] | None:
-        asker, _address = self._listener.accept()
+        try:
+            asker, _address = self._listener.accept()
+        except OSError:
+            return None  # it is gone already, or there are too many open files: the next one may have more luck
         descriptors: list[int] = []
         try:
             if not _is_same_user(asker):
@@ -156,19 +159,21 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    directory, entry_name, modules, preload = Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]
-    _end_with(int(sys.argv[1]), directory)
-    del sys.path[0]  # where the server was started; its processes put their own directory there
+    owner_pid, directory, sockets, entry_name, modules, *preload = sys.argv[1:]
+    _end_with(int(owner_pid), directory)
+    if not sys.flags.safe_path:
+        del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     origin = surroundings(files=soft)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # Ray blocks some signals, and children inherit the mask
     owner = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    # Bound before anything is imported: who comes early waits.
-    listener = _bound(directory, wire.BASE)
-    for_preloaded = _bound(directory, wire.PRELOADED) if preload else None
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    *others, listener = [_listener(int(descriptor)) for descriptor in sockets.split(",")]
+    for_preloaded = others[0] if others else None
     entry = importlib.import_module(entry_name)
     entry.prepare()
     for name in filter(None, modules.split(",")):
@@ -187,11 +192,13 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
     else:
         request, descriptors = mine
-        others = become(request, descriptors, server.origin)
-        end_of(lambda: entry.run(list(request.arguments), others))
+        given = become(request, descriptors, server.origin)
+        sys.argv[:] = [str(entry.__file__), *request.arguments]
+        sys.orig_argv[:] = [sys.executable, "-m", entry_name, *request.arguments]
+        end_of(lambda: entry.run(list(request.arguments), given))
 
 
-def _end_with(owner: int, directory: Path) -> None:
+def _end_with(owner: int, directory: str) -> None:
     """End at once when the owner does, also in the middle of an import."""
 
     def end(_number: int, _frame: object) -> None:
@@ -242,11 +249,9 @@ def _thread_problem(who: str) -> str | None:
     return None if number == 1 else f"{who} started {number - 1} threads, which a fork would lose"
 
 
-def _bound(directory: Path, name: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(directory / name))
-    listener.listen(_BACKLOG)
-    return listener
+def _listener(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def _is_same_user(asker: socket.socket) -> bool:

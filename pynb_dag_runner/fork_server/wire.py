@@ -63,7 +63,8 @@ def send(connection: socket.socket, message: object, descriptors: Sequence[int] 
     if descriptors:
         sent = socket.send_fds(connection, [data], list(descriptors))
         data = data[sent:]
-    connection.sendall(data)
+    if data:  # to send nothing fails, too, where the other side has answered and is gone
+        connection.sendall(data)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

@@ -1,6 +1,6 @@
 """Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
 
-``python -m pynb_dag_runner.work.html`` makes pages on request: a line of JSON on standard input for each, a line on
+``python -m pynb_dag_runner.work.html PID`` makes pages on request: a line of JSON on standard input for each, a line on
 standard output when it is made. nbconvert takes a second of processor time until the first page is made and then 10 ms
 and more for each notebook, so one process at low priority does it beside the tasks rather than each worker in the
 middle of them.
@@ -92,8 +92,10 @@ def main() -> None:
     """Serve requests until standard input ends.
 
     A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
-    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
+    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook. The only argument
+    is the pid of whoever asks.
     """
+    # Its input ends, too, but that it would see after its imports, on a busy machine half a minute later.
     die_with(int(sys.argv[1]))
     _give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")

@@ -128,7 +128,7 @@ for _ in range(2):
 
 def page_processes() -> list[psutil.Process]:
     children = psutil.Process().children()
-    return [child for child in children if "pynb_dag_runner.work.html" in child.cmdline()]
+    return [child for child in children if child.cmdline()[-2:-1] == ["pynb_dag_runner.work.html"]]
 
 
 def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:

@@ -103,12 +103,12 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
     """Be a kernel, in a process that was forked after :func:`prepare`; returns when it was shut down.
 
     Args:
-        arguments: path of the connection file.
+        arguments: ``-f`` and the path of the connection file, as for :func:`main`.
         descriptors: a pipe, to which a byte is written once the kernel's sockets are bound.
     """
     (ready,) = descriptors
     app = _unstarted()
-    (app.connection_file,) = arguments
+    _, app.connection_file = arguments
     app.initialize()
     if "matplotlib_inline.backend_inline" in sys.modules:
         # Imported before there was a shell, so it has not asked this one to show figures.

@@ -52,7 +52,7 @@ class ForkProvisioner(LocalProvisioner):
         self, server: Path, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
     ) -> None:
         request = ForkRequest(
-            arguments=[cmd[cmd.index("-f") + 1]],
+            arguments=cmd[cmd.index("-f") :],
             cwd=cwd,
             # As jupyter_client sets it for a kernel that it starts.
             environment={**env, "JPY_PARENT_PID": str(os.getpid())},
@@ -102,6 +102,9 @@ class ForkProvisioner(LocalProvisioner):
 
     def end(self) -> None:
         """Kill the process and wait for its end."""
+        if self._ready is not None:
+            os.close(self._ready)
+            self._ready = None
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -5,14 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pynb_dag_runner.fork_server.child import ALLOCATOR
+from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
 
 _NO_THREADS = {
     # Tasks have one thread per processor that they hold, most often one; with more, numpy starts threads at its import.
     "OMP_NUM_THREADS": "1",
-    # pandas imports pyarrow, whose allocator has a thread that gives memory back.
-    ALLOCATOR: "background_thread:false",
+    **WITHOUT_THREADS,
 }
 """What keeps libraries from starting threads when they are imported: no fork survives those."""
 

@@ -1,0 +1,85 @@
+"""Kernels for tests: forked and started ones without a run around them, and runs that tell how theirs came about."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from pynb_dag_runner import Pipeline, RunResult
+from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.work.kernels import servers, specs
+from pynb_dag_runner.work.kernels.kernel import Kernel
+from pynb_dag_runner.work.logs import Log
+
+MARK = "TEST_OF_KERNELS"
+
+
+@contextmanager
+def fork_server(*preload: str) -> Iterator[ServerPlace]:
+    """A server with this process's environment."""
+    server = servers.start(preload)
+    try:
+        yield server.place
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def kernel(
+    folder: Path, place: ServerPlace | None = None, *, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Kernel]:
+    """A kernel that works in ``folder``: forked by the server at ``place``, or started."""
+    log = Log(folder / "output.log")
+    variables = {**os.environ, MARK: str(folder), **(environment or {})}
+    one = Kernel(specs.OWN, cwd=folder, environment=variables, log=log, marker=f"{MARK}={folder}", place=place)
+    try:
+        await one.start()
+        yield one
+    finally:
+        await one.close()
+        log.close()
+
+
+async def printed(one: Kernel, cell: str) -> str:
+    """What a cell printed; raises AssertionError if it failed."""
+    texts: list[str] = []
+
+    def take(message: dict[str, Any]) -> None:
+        texts.append(message["content"].get("text", ""))
+
+    reply = await one.client.execute_interactive(dedent(cell), output_hook=take)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(texts)
+
+
+def run_notebooks(
+    base: Path,
+    cells: Mapping[str, str],
+    *,
+    executor: ExecutorName = "process",
+    num_cpus: int = 1,
+    preload: Sequence[str] = (),
+    **options: Any,
+) -> RunResult:
+    """Run notebooks of one cell each, by name, one after the other."""
+    pipeline = Pipeline("notebooks", base_dir=base, preload=preload)
+    for name, cell in cells.items():
+        (base / f"{name}.py").write_text(f"# %%\n{dedent(cell).strip()}\n")
+        pipeline.notebook(f"{name}.py", name=name, **options)
+    return pipeline.run(executor=executor, num_cpus=num_cpus, progress=False, output_dir=base / "runs")
+
+
+def attempt_of(result: RunResult, task: str, number: int = 1) -> tuple[dict[str, Any], Path]:
+    """What ``attempt.json`` says of an attempt, and its folder."""
+    folder = result.folder / result.tasks[task].attempts[number - 1].folder
+    return json.loads((folder / "attempt.json").read_text()), folder
+
+
+def start_of(result: RunResult, task: str, number: int = 1) -> tuple[str, list[str], str]:
+    """How a task's kernel came about: how, what had been imported, and the remarks as one text."""
+    start = attempt_of(result, task, number)[0]["kernel_start"]
+    return start["how"], start["preloaded"], "; ".join(start["remarks"])

@@ -1,0 +1,161 @@
+"""How a forked kernel ends: as a started one does, to the last byte of what it leaves. Each row runs as both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import dedent
+
+import pytest
+
+from pynb_dag_runner import Outcome, Pipeline, RunResult
+from pynb_dag_runner.fork_server.client import SWITCH
+from tests.faults.kernels import start_of
+
+HELPER = """
+    import atexit, io
+    kept = []
+
+    class Last:
+        def __del__(self):
+            writer(self.path)  # finds what else is in this module
+
+    def writer(path):
+        path.write_text("finalized")
+"""
+
+
+@dataclass(frozen=True)
+class End:
+    """A notebook's only cell, and what must be there when its kernel has ended.
+
+    Attributes:
+        cell: ``here`` is a folder of its own, ``helper`` a module that it imported.
+        left: content of each file in that folder.
+        failure: beginning of the failure's message.
+    """
+
+    cell: str
+    left: Mapping[str, str]
+    outcome: Outcome = Outcome.SUCCEEDED
+    failure: str = ""
+
+
+ENDS = {
+    "exit handlers run": End("import atexit\natexit.register((here / 'a').write_text, 'at exit')", {"a": "at exit"}),
+    "one that exits does not keep the others from running": End(
+        "import atexit, sys\natexit.register((here / 'a').write_text, 'at exit')\natexit.register(sys.exit, 3)",
+        {"a": "at exit"},
+    ),
+    "a file of the notebook's is flushed": End("f = open(here / 'a', 'w')\n_ = f.write('text')", {"a": "text"}),
+    "a binary file, too": End("f = open(here / 'a', 'wb')\n_ = f.write(b'bytes')", {"a": "bytes"}),
+    "a file of an imported module's": End(
+        "helper.f = open(here / 'a', 'w')\n_ = helper.f.write('text')", {"a": "text"}
+    ),
+    # The module was imported before the fork.
+    "a file of a module that the server has, too": End(
+        "import json\njson.f = open(here / 'a', 'w')\n_ = json.f.write('text')", {"a": "text"}
+    ),
+    "finalizers of an imported module find their functions": End(
+        "last = helper.Last()\nlast.path = here / 'a'\nhelper.kept.append(last)\ndel last", {"a": "finalized"}
+    ),
+    "a thread is waited for": End(
+        """
+        import threading
+        def late():
+            threading.main_thread().join()
+            (here / "a").write_text("late")
+        threading.Thread(target=late).start()
+        """,
+        {"a": "late"},
+    ),
+    "a pool's threads end what they do": End(
+        """
+        import concurrent.futures, time
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        done = pool.submit(lambda: (time.sleep(0.2), (here / "a").write_text("done")))
+        """,
+        {"a": "done"},
+    ),
+    "a daemon thread that works on says nothing": End(
+        """
+        import threading
+        def work():
+            while True:
+                helper.kept.append(helper.io.StringIO()), helper.kept.clear()
+        threading.Thread(target=work, daemon=True).start()
+        f = open(here / "a", "w")
+        _ = f.write("text")
+        """,
+        {"a": "text"},
+    ),
+    "children of multiprocessing": End(
+        """
+        import multiprocessing
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            (here / "a").write_text(str(pool.map(abs, [-1, -2])))
+        """,
+        {"a": "[1, 2]"},
+    ),
+    "children of multiprocessing that are started": End(
+        """
+        import multiprocessing
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            (here / "a").write_text(str(pool.map(abs, [-1, -2])))
+        """,
+        {"a": "[1, 2]"},
+    ),
+    "os._exit": End("import os\nos._exit(3)", {}, Outcome.CRASHED, "the kernel died in cell 1: exit code 3"),
+    "a segmentation fault": End(
+        "import ctypes\nctypes.string_at(0)", {}, Outcome.CRASHED, "the kernel died in cell 1: signal SIGSEGV"
+    ),
+    "SIGTERM": End(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhile True: signal.pause()",
+        {},
+        Outcome.CRASHED,
+        "the kernel died in cell 1: signal SIGTERM",
+    ),
+    "sys.exit": End("import sys\nsys.exit('no data')", {}, Outcome.FAILED, "no data"),
+}
+
+
+@pytest.fixture(scope="module", params=["forked", "started"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """One run with a notebook for every end."""
+    base = tmp_path_factory.mktemp(request.param)
+    (base / "helper.py").write_text(dedent(HELPER))
+    pipeline = Pipeline("ends", base_dir=base)
+    for number, (name, end) in enumerate(ENDS.items()):
+        (base / f"of-{number}").mkdir()
+        begin = f"from pathlib import Path\nimport helper\nhere = Path({str(base / f'of-{number}')!r})"
+        (base / f"{number}.py").write_text(f"# %%\n{begin}\n{dedent(end.cell)}")
+        pipeline.notebook(f"{number}.py", name=name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "off" if request.param == "started" else "")
+        return pipeline.run(executor="process", num_cpus=2, progress=False, output_dir=base / "runs")
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_kernel_ends_in_order(run: RunResult, name: str) -> None:
+    number, end, task = [*ENDS].index(name), ENDS[name], run.tasks[name]
+    assert task.attempts[0].outcome is end.outcome, task.failure
+    assert (task.failure.message if task.failure else "").startswith(end.failure)
+    folder = run.folder.parents[2] / f"of-{number}"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == end.left
+
+
+def test_they_came_about_as_they_should(run: RunResult) -> None:
+    assert {start_of(run, name)[0] for name in ENDS} == {run.folder.parents[2].name.rstrip("0")}
+
+
+SPEAK = {
+    # sys.exit in a notebook: IPython's own advice.
+    "sys.exit",
+    # ipykernel waits for multiprocessing's resource tracker, which ignores SIGTERM, for longer than a kernel may take.
+    "children of multiprocessing that are started",
+}
+
+
+@pytest.mark.parametrize("run", ["forked"], indirect=True)  # a started one does speak of its daemon threads
+@pytest.mark.parametrize("name", [name for name in ENDS if name not in SPEAK])
+def test_nothing_is_said_about_it_in_the_log(run: RunResult, name: str) -> None:
+    log = run.folder / run.tasks[name].attempts[0].folder / "output.log"
+    assert not log.exists(), log.read_text()
