@@ -107,11 +107,11 @@ def plan_of(number: int, directory: Path) -> Quantities:
 
 def commands(scale: Scale) -> Comparison:
     """What a user does with a large run afterwards."""
-    number = scale.of(10_000, 2 * LAYER)
+    sizes = (2 * LAYER,) if scale.short else (1000, 10_000)
     return Comparison(
-        title=f"Commands on a run of {number:,} tasks",
-        reference="show",
-        ways=[Way("all on one run", partial(all_commands, number))],
+        title="Commands on a run",
+        reference=f"{sizes[0]:,} tasks",
+        ways=[Way(f"{size:,} tasks", partial(all_commands, size)) for size in sizes],
         labels={
             "show_s": "`show`",
             "report_s": "`report`",
@@ -121,7 +121,7 @@ def commands(scale: Scale) -> Comparison:
             "resume_done_s": "`resume` of a run that has succeeded: nothing to do",
             "report_html_bytes": "`report.html`",
         },
-        note="A run on processes whose last layer had failed. Whole processes.",
+        note="The same layers on processes, of which the last one had failed. Whole processes.",
         rounds=scale.times(3),
     )
 
