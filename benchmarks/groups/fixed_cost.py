@@ -35,7 +35,7 @@ def first_task(scale: Scale) -> Comparison:
             Way("ours on processes, a notebook", partial(our_notebook_start, "process")),
         ),
         labels={"first_task_s": "until the first task runs", **WHOLE_PROCESS},
-        note="Ray alone: Python, `import ray`, `ray.init` with the settings that we use, one task without work.",
+        note="Ray alone: Python, `import ray`, `ray.init` with the same arguments (no dashboard, small object store), one task without work.",
         rounds=scale.times(7),
     )
 
@@ -67,8 +67,8 @@ def one_notebook(scale: Scale) -> Comparison:
         reference="papermill",
         ways=scale.ways(
             Way("papermill", by_papermill),
-            Way("ours on Ray", partial(by_us, "ray"), slow=True),
-            Way("ours on processes", partial(by_us, "process")),
+            Way("ours", by_us),
+            Way("ours with `--executor ray`", partial(by_us, options=("--executor", "ray")), slow=True),
         ),
         labels=WHOLE_PROCESS,
         note="`pynb-dag-runner run notebook.py` against `papermill notebook.ipynb out.ipynb`.",
@@ -85,10 +85,10 @@ def by_papermill(directory: Path) -> Quantities:
     return measured.times
 
 
-def by_us(executor: str, directory: Path) -> Quantities:
-    """Our command."""
+def by_us(directory: Path, options: Sequence[str] = ()) -> Quantities:
+    """Our command, which runs a single notebook on processes unless it is told otherwise."""
     notebook = notebooks.write_text(directory / "notebook.py", notebooks.TRIVIAL)
-    run = ours.run(notebook, directory, "--executor", executor)
+    run = ours.run(notebook, directory, *options)
     check(list(run.folder.glob("tasks/*/attempt-1/notebook.ipynb")), 1, notebooks.TRIVIAL)
     return run.measured.times
 

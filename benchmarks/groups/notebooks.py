@@ -16,6 +16,7 @@ from benchmarks.peers import PROGRAMS, ploomber_environment
 from benchmarks.subjects import notebooks
 
 POOL = "papermill, pool"
+PRELOADED = "preloaded.py"
 _CALLING_NOBODY = {"PLOOMBER_STATS_ENABLED": "false", "PLOOMBER_VERSION_CHECK_DISABLED": "true"}
 
 Evaluate = Callable[[Path, int], Measured]
@@ -80,14 +81,14 @@ def figures(scale: Scale) -> Comparison:
     def way(name: str, evaluate: Evaluate, *, slow: bool = False) -> Way:
         return Way(name, partial(whole_process, evaluate, number), slow=slow)
 
-    cells, plain, preloaded = notebooks.FIGURES, "pipelines.py:notebooks", "preloaded.py"
+    cells, plain = notebooks.FIGURES, "pipelines.py:notebooks"
     return Comparison(
         title=f"{number} notebooks that import pandas and matplotlib and draw two figures",
         reference=POOL,
         ways=scale.ways(
-            way("ours on Ray, preload", partial(by_us, cells, target=preloaded, executor="ray")),
+            way("ours on Ray, preload", partial(by_us, cells, target=PRELOADED, executor="ray")),
             way("ours on Ray", partial(by_us, cells, target=plain, executor="ray"), slow=True),
-            way("ours on processes, preload", partial(by_us, cells, target=preloaded, executor="process"), slow=True),
+            way("ours on processes, preload", partial(by_us, cells, target=PRELOADED, executor="process"), slow=True),
             way("ours on processes", partial(by_us, cells, target=plain, executor="process"), slow=True),
             way(POOL, partial(by_program, cells, "papermill_pool.py", WIDTH)),
         ),
@@ -108,6 +109,7 @@ def by_us(cells: Sequence[str], directory: Path, number: int, *, target: str, ex
     given = {"notebook": notebook, "number": number}
     run = ours.run(ours.SUBJECTS / target, directory, "--executor", executor, parameters=given)
     check(list(run.folder.glob("tasks/*/attempt-1/notebook.ipynb")), number, cells)
+    check_kernels(run, preloaded=target == PRELOADED)
     return run.measured
 
 
@@ -152,3 +154,15 @@ def check(evaluated: Sequence[Path], number: int, cells: Sequence[str]) -> None:
         outputs = mean(len(cell.outputs) for cell in executed) if executed else 0
         if len(executed) < len(cells) or not outputs:
             raise MeasurementFailed(f"{path}: {len(executed)} of {len(cells)} cells have run")
+
+
+def check_kernels(run: ours.RunOfOurs, *, preloaded: bool) -> None:
+    """All kernels came from the fork server, with the libraries that the pipeline names.
+
+    Raises:
+        MeasurementFailed: one was started, which is slower, and what it says of the reason.
+    """
+    for attempt in run.attempts:
+        start = attempt["kernel_start"]
+        if start["how"] != "forked" or bool(start["preloaded"]) is not preloaded:
+            raise MeasurementFailed(f"the kernel of {attempt['task']} is not as it should be: {start}")
