@@ -35,7 +35,10 @@ def first_task(scale: Scale) -> Comparison:
             Way("ours on processes, a notebook", partial(our_notebook_start, "process")),
         ),
         labels={"first_task_s": "until the first task runs", **WHOLE_PROCESS},
-        note="Ray alone: Python, `import ray`, `ray.init` with the same arguments (no dashboard, small object store), one task without work.",
+        note=(
+            "Ray alone: Python, `import ray`, `ray.init` with the same arguments (no dashboard, a small object store), "
+            "one task without work."
+        ),
         rounds=scale.times(7),
     )
 
