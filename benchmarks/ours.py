@@ -41,7 +41,7 @@ class RunOfOurs:
 
     @property
     def run_s(self) -> float:
-        """From the moment when the engine was ready to the end of the last task's last file; the report comes after."""
+        """From when the engine is ready until all tasks are settled; the last pages and the report come after."""
         return seconds(self.record["end"]) - seconds(self.record["start"])
 
     @property

@@ -43,7 +43,7 @@ def functions(scale: Scale, shape: str, number: int, words: str) -> Comparison:
         },
         note=(
             "The calls: Ray alone from the first call to the last value, right after `ray.init`, nothing written; "
-            "ours from `start` to `end` of `run.json`, with the complete run folder but for the report."
+            "ours from `start` to `end` of `run.json`, all files of all tasks included; only the report comes after."
         ),
         rounds=scale.times(5),
     )
