@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -23,6 +24,8 @@ from pynb_dag_runner.work.kernels.specs import OWN, KernelSpecs
 
 BOUND_S = 60.0
 """For every single answer."""
+WELCOME_S = 0.5
+"""Until a kernel is asked whether it is there."""
 
 
 async def evaluate(notebook: Path, output: Path, place: ServerPlace) -> None:
@@ -52,14 +55,27 @@ async def forked_kernel(place: ServerPlace) -> AsyncIterator[Any]:
         await manager.provisioner.until_ready(BOUND_S)
         client = manager.client()
         client.start_channels(hb=False)
-        while (await client.get_iopub_msg(timeout=BOUND_S))["msg_type"] != "iopub_welcome":
-            pass
+        await until_subscribed(client)
         yield client
         client.shutdown()
         await manager.provisioner.until_exit(BOUND_S)
         manager.provisioner.end()
         client.stop_channels()
         await manager.cleanup_resources()
+
+
+async def until_subscribed(client: Any) -> None:
+    """Wait until nothing that the kernel puts out is lost.
+
+    The kernel welcomes a new listener, unless it sends something else at that very moment (ipykernel 7.4 writes past
+    the stream that watches the same socket); then its answer to a question shows that it knows the listener.
+    """
+    while True:
+        try:
+            await client.get_iopub_msg(timeout=WELCOME_S)
+            return
+        except Empty:
+            client.kernel_info()
 
 
 async def execute(client: Any, cell: Any) -> None:
