@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -54,23 +55,22 @@ class Watched:
     reaped: set[int] = field(default_factory=set)
     seen: dict[tuple[int, int], tuple[Entry, bool]] = field(default_factory=dict)
 
-    def reap(self) -> int | None:
-        """Take the ends that have happened.
+    def count(self, pid: int, usage: resource.struct_rusage) -> None:
+        """Take the end of a process."""
+        self.reaped.add(pid)
+        self.cpu_s += usage.ru_utime + usage.ru_stime
 
-        Returns:
-            The exit status of the process that ended last, None: none did.
+    def reap(self) -> None:
+        """Take the ends that have happened.
 
         Raises:
             ChildProcessError: there is no process left.
         """
-        last = None
         while True:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            pid, _, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
-                return last
-            self.reaped.add(pid)
-            self.cpu_s += usage.ru_utime + usage.ru_stime
-            last = status
+                return
+            self.count(pid, usage)
 
     def look(self) -> list[Entry]:
         """Look at all processes below this one."""
@@ -156,24 +156,18 @@ def until_gone(watched: Watched, bound_s: float) -> list[str]:
 def watch(command: list[str], bound_s: float) -> dict[str, object]:
     """Run the command to its end, or to the bound."""
     watched = Watched()
-    peak_kib = 0
-    looked = 0.0
     started, begin = time.time(), time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ)
-    handle = os.pidfd_open(pid)
-    while not select.select([handle], [], [], LOOK_S)[0]:
-        now = time.perf_counter()
-        peak_kib = max(peak_kib, int(status_field(pid, "VmHWM") or 0))
-        if now - looked > TREE_S:
-            looked = now
-            watched.look()
-        orphans(watched, pid)
-        if now - begin > bound_s:
-            end(watched.look())
+    try:
+        peak_kib = until_end(watched, pid, begin + bound_s)
+    except KeyboardInterrupt:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)  # it may be of another process group; now it can remove its files
+        until_gone(watched, ORPHANS_S)
+        raise
     wall_s = time.perf_counter() - begin
     _, status, usage = os.wait4(pid, 0)
-    watched.reaped.add(pid)
-    watched.cpu_s += usage.ru_utime + usage.ru_stime
+    watched.count(pid, usage)
     left = until_gone(watched, ORPHANS_S)
     return {
         "exit_code": os.waitstatus_to_exitcode(status),
@@ -185,6 +179,24 @@ def watch(command: list[str], bound_s: float) -> dict[str, object]:
     }
 
 
+def until_end(watched: Watched, pid: int, deadline: float) -> int:
+    """Look at the command until it ends, or kill all of it after the deadline; the most memory that it had, in KiB."""
+    peak_kib = 0
+    looked = 0.0
+    handle = os.pidfd_open(pid)
+    while not select.select([handle], [], [], LOOK_S)[0]:
+        now = time.perf_counter()
+        peak_kib = max(peak_kib, int(status_field(pid, "VmHWM") or 0))
+        if now - looked > TREE_S:
+            looked = now
+            watched.look()
+        orphans(watched, pid)
+        if now > deadline:
+            end(watched.look())
+    os.close(handle)
+    return peak_kib
+
+
 def orphans(watched: Watched, main: int) -> None:
     """Take the ends of processes that became our children, and leave that of the command itself."""
     while True:
@@ -192,8 +204,7 @@ def orphans(watched: Watched, main: int) -> None:
         if found is None or found.si_pid == main:
             return
         _, _, usage = os.wait4(found.si_pid, 0)
-        watched.reaped.add(found.si_pid)
-        watched.cpu_s += usage.ru_utime + usage.ru_stime
+        watched.count(found.si_pid, usage)
 
 
 def main() -> None:
@@ -203,7 +214,7 @@ def main() -> None:
     try:
         found = watch(command, float(bound_s))
     finally:
-        end(descendants(table()))  # nothing, unless we were interrupted
+        end(descendants(table()))  # nothing, unless we were interrupted twice
     Path(result).write_text(json.dumps(found))
 
 

@@ -1,5 +1,7 @@
 """A command is measured from outside, with all that it starts, and nothing of it is left."""
 
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -66,3 +68,28 @@ def test_what_a_command_leaves_running_is_named_and_ended(tmp_path: Path) -> Non
     with pytest.raises(MeasurementFailed, match="left running stays-on"):
         of_python(code, tmp_path)
     assert not [process for process in psutil.process_iter(["cmdline"]) if "61.5" in (process.info["cmdline"] or [])]
+
+
+def test_an_interrupted_measurement_lets_the_command_clean_up(tmp_path: Path) -> None:
+    command = (
+        "import pathlib, time\n"
+        "pathlib.Path('begun').touch()\n"
+        "try: time.sleep(60)\n"
+        "except KeyboardInterrupt: pathlib.Path('cleaned').touch()\n"
+    )
+    measuring = (
+        "import pathlib, sys\nfrom benchmarks.measuring import measure\n"
+        "measure([sys.executable, '-c', sys.argv[1]], pathlib.Path(sys.argv[2]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", measuring, command, tmp_path],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that nobody but the process itself gets the signal
+    )
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    assert (tmp_path / "cleaned").exists()
