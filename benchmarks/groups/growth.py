@@ -8,7 +8,6 @@ from pathlib import Path
 
 from benchmarks import ours
 from benchmarks.comparing import Comparison, Quantities, Row, Way
-from benchmarks.groups.memory import FLOOR_COMMAND
 from benchmarks.groups.scale import Scale
 from benchmarks.measuring import MeasurementFailed, measure
 from benchmarks.peers import PROGRAMS
@@ -38,7 +37,7 @@ def runs(scale: Scale, executor: str, words: str) -> Comparison:
         ways=[Way(f"{size:,} tasks", partial(whole_run, size, executor)) for size in sizes],
         labels={
             "task_s": "time per task",
-            "task_bytes": "driver's memory per task, above Python with Ray imported",
+            "task_bytes": "driver's memory per task, above that of a run of one task",
             "run_s": "time of the run",
             "report_s": "from the run's end to the command's: report, Ray's end",
             "peak_bytes": "driver's peak memory",
@@ -62,7 +61,7 @@ def largest_over_smallest(rows: Sequence[Row], *, sizes: Sequence[int]) -> Seque
 
 def whole_run(number: int, executor: str, directory: Path) -> Quantities:
     """Time and memory of a run of so many tasks."""
-    floor_bytes = measure(FLOOR_COMMAND, directory).peak_bytes
+    smallest = ours.run(f"{ours.PIPELINES}:chain", directory, "--executor", executor, parameters={"number": 1})
     run = layers(number, executor, directory)
     ended = run.measured.started + run.measured.wall_s
     return {
@@ -70,7 +69,7 @@ def whole_run(number: int, executor: str, directory: Path) -> Quantities:
         "task_s": run.run_s / number,
         "report_s": ended - ours.seconds(run.record["end"]),
         "peak_bytes": run.measured.peak_bytes,
-        "task_bytes": max(0, run.measured.peak_bytes - floor_bytes) / number,
+        "task_bytes": (run.measured.peak_bytes - smallest.measured.peak_bytes) / number,
     }
 
 
@@ -89,7 +88,7 @@ def scheduler(scale: Scale) -> Comparison:
         reference=f"{sizes[0]:,} tasks",
         ways=[Way(f"{size:,} tasks", partial(plan_of, size)) for size in sizes],
         labels={"task_s": "time per task", "task_bytes": "memory per task", "run_s": "all decisions of the run"},
-        note="The same layers and edges; from making the plan to its last decision. Memory: its peak.",
+        note="The same layers and edges; from its making to its last decision. Processor time; peak of its memory.",
         rounds=scale.times(5),
         conclude=partial(largest_over_smallest, sizes=sizes),
     )
