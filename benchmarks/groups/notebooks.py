@@ -43,8 +43,8 @@ def trivial(scale: Scale) -> Comparison:
             way("ours on Ray", partial(by_us, cells, target=target, executor="ray"), slow=True),
             way("ours on processes", partial(by_us, cells, target=target, executor="process")),
             way(POOL, partial(by_program, cells, "papermill_pool.py", WIDTH)),
-            way("papermill, one after another", partial(by_program, cells, "papermill_pool.py", 1)),
-            way("Ploomber, parallel executor", partial(by_ploomber, cells), slow=not ploomber_environment.is_there()),
+            way("papermill, one after another", partial(by_program, cells, "papermill_pool.py", 1), slow=True),
+            way("Ploomber, parallel executor", partial(by_ploomber, cells), slow=True),
             way("floor", partial(by_program, cells, "floor.py", WIDTH)),
         ),
         labels={

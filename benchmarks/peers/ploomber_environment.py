@@ -19,11 +19,6 @@ def directory() -> Path:
     )
 
 
-def is_there() -> bool:
-    """Whether it has been made."""
-    return (directory() / "complete").exists()
-
-
 def python() -> Path:
     """Its interpreter; the environment is made if it is not there.
 
@@ -31,12 +26,13 @@ def python() -> Path:
         subprocess.CalledProcessError: it can't be made.
     """
     program = directory() / "bin" / "python"
-    if not is_there():
+    complete = directory() / "complete"
+    if not complete.exists():
         print(f"making an environment with Ploomber {VERSION} in {directory()}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory()], check=True)
         pip = [str(program), "-m", "pip", "--disable-pip-version-check", "install", "-qq", "--prefer-binary"]
         subprocess.run([*pip, *REQUIREMENTS], check=True)
-        (directory() / "complete").touch()
+        complete.touch()
     return program
 
 
