@@ -38,10 +38,12 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     started.close()
 
 
-@pytest.fixture(scope="module", params=["ray", "process"])
+@pytest.fixture(scope="module", params=["ray", "process", "ray, forked", "process, forked"])
 def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """The executors whose jobs have a process of their own."""
-    started = executor_factory(request.param, num_cpus=2)()
+    """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
+    name, _, forked = request.param.partition(", ")
+    modules = ("pynb_dag_runner.work.attempt",) if forked else ()
+    started = executor_factory(name, num_cpus=2, modules=modules)()
     yield started
     started.close()
 
