@@ -63,7 +63,9 @@ class Pipeline:
         self.description = description
         self.parameters = dict(parameters or {})
         self.base_dir = Path(os.path.abspath(base_dir)) if base_dir is not None else _caller_directory()
-        self.preload = (preload,) if isinstance(preload, str) else tuple(preload)
+        given_preload: Any = preload  # perhaps no list at all, which the check of the whole pipeline says
+        is_list = isinstance(given_preload, Iterable) and not isinstance(given_preload, str)
+        self.preload: tuple[str, ...] = tuple(given_preload) if is_list else (given_preload,)
         self._given = dict(given or {})
         self._target = target
         self._tasks: list[Task] = []

@@ -29,7 +29,7 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
-from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.executors.hosting import Host, HostServer
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
@@ -39,12 +39,15 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     started.close()
 
 
-@pytest.fixture(scope="module", params=["ray", "process"])
+@pytest.fixture(scope="module", params=["ray", "process", "ray, forked", "process, forked"])
 def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """The executors whose jobs have a process of their own."""
-    started = executor_factory(request.param, num_cpus=2)(Host)
+    """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
+    name, _, forked = request.param.partition(", ")
+    server = HostServer(("pynb_dag_runner.work.attempt",) if forked else ())
+    started = executor_factory(name, num_cpus=2)(server.new_host)
     yield started
     started.close()
+    server.close()
 
 
 def finish(executor: Executor, *jobs: Job) -> list[JobEvent]:

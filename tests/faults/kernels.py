@@ -61,7 +61,7 @@ def run_notebooks(
     cells: Mapping[str, str],
     *,
     executor: ExecutorName = "process",
-    num_cpus: int = 1,
+    processors: int = 1,
     preload: Sequence[str] = (),
     **options: Any,
 ) -> RunResult:
@@ -70,7 +70,12 @@ def run_notebooks(
     for name, cell in cells.items():
         (base / f"{name}.py").write_text(f"# %%\n{dedent(cell).strip()}\n")
         pipeline.notebook(f"{name}.py", name=name, **options)
-    return pipeline.run(executor=executor, num_cpus=num_cpus, progress=False, output_dir=base / "runs")
+    return pipeline.run(
+        executor=executor,
+        num_cpus=processors if executor != "inline" else None,
+        progress=False,
+        output_dir=base / "runs",
+    )
 
 
 def attempt_of(result: RunResult, task: str, number: int = 1) -> tuple[dict[str, Any], Path]:

@@ -91,7 +91,7 @@ def test_nothing_lives_on_when_the_driver_is_killed(tmp_path: Path, executor: st
 @pytest.mark.parametrize("executor", ["process", "ray", "inline"])
 def test_a_run_goes_on_without_its_fork_server(tmp_path: Path, executor: ExecutorName) -> None:
     cells = {"kills": KILL_SERVER, "next": "1"}
-    result = run_notebooks(tmp_path, cells, executor=executor, num_cpus=1, retries=1)
+    result = run_notebooks(tmp_path, cells, executor=executor, processors=1, retries=1)
     assert result.status is RunStatus.SUCCEEDED
     assert [attempt.outcome for attempt in result.tasks["kills"].attempts] == [Outcome.CRASHED, Outcome.SUCCEEDED]
     first, _ = attempt_of(result, "kills")
@@ -104,7 +104,7 @@ def test_a_run_goes_on_without_its_fork_server(tmp_path: Path, executor: Executo
 
 @pytest.mark.parametrize("executor", ["process", "ray"])
 def test_a_kernel_goes_with_its_host(tmp_path: Path, executor: ExecutorName) -> None:
-    result = run_notebooks(tmp_path, {"kills": KILL_HOST, "next": "1"}, executor=executor, num_cpus=1, retries=1)
+    result = run_notebooks(tmp_path, {"kills": KILL_HOST, "next": "1"}, executor=executor, processors=1, retries=1)
     assert result.status is RunStatus.SUCCEEDED
     assert [attempt.outcome for attempt in result.tasks["kills"].attempts] == [Outcome.CRASHED, Outcome.SUCCEEDED]
     assert {start_of(result, "kills", 2)[0], start_of(result, "next")[0]} == {"forked"}
@@ -112,7 +112,7 @@ def test_a_kernel_goes_with_its_host(tmp_path: Path, executor: ExecutorName) -> 
 
 
 def test_a_kernel_goes_with_the_ray_worker(tmp_path: Path) -> None:
-    result = run_notebooks(tmp_path, {"kills": KILL_WORKERS, "next": "1"}, executor="ray", num_cpus=1, retries=1)
+    result = run_notebooks(tmp_path, {"kills": KILL_WORKERS, "next": "1"}, executor="ray", processors=1, retries=1)
     assert result.status is RunStatus.SUCCEEDED
     _, folder = attempt_of(result, "kills")
     failure = result.tasks["kills"].attempts[0].failure

@@ -151,6 +151,8 @@ SPEAK = {
     "sys.exit",
     # ipykernel waits for multiprocessing's resource tracker, which ignores SIGTERM, for longer than a kernel may take.
     "children of multiprocessing that are started",
+    # IPython empties the notebook's namespace at its exit; a thread that works on then may notice, or not.
+    "a daemon thread that works on says nothing",
 }
 
 

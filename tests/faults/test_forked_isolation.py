@@ -80,5 +80,5 @@ def test_variables_of_an_attempt_are_its_own(tmp_path: Path) -> None:
         tracking.set_output("task", os.environ["PYNB_DAG_RUNNER_TASK"])
     """
     names = ["one", "two", "three"]
-    result = run_notebooks(tmp_path, dict.fromkeys(names, cell), num_cpus=3)
+    result = run_notebooks(tmp_path, dict.fromkeys(names, cell), processors=3)
     assert [task.outputs["task"] for task in result.tasks.values()] == names

@@ -1,0 +1,151 @@
+"""A private Ray that is started lean: nothing of Ray's is changed for good, nothing that jobs need is missing."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from pynb_dag_runner.executors import executor_factory, ray_start
+from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, Keep
+from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.executors.watchdog import VARIABLE
+from pynb_dag_runner.process_table import with_mark
+
+EXCHANGED = {
+    "node.Node": ("start_monitor", "start_log_monitor", "start_api_server"),
+    "services": ("get_node",),
+}
+
+
+def private_functions() -> dict[str, Any]:
+    """Ray's own, by where they are."""
+    ray_private: Any = ray._private
+    owners = {"node.Node": ray_private.node.Node, "services": ray_private.services}
+    return {f"{owner}.{name}": getattr(owners[owner], name) for owner, names in EXCHANGED.items() for name in names}
+
+
+BEFORE = private_functions()
+
+
+@pytest.fixture(scope="module")
+def lean() -> Iterator[Executor]:
+    started = executor_factory("ray", num_cpus=2)(Host)
+    yield started
+    started.close()
+
+
+def finish(executor: Executor, *jobs: Job) -> list[JobEvent]:
+    for job in jobs:
+        executor.submit(job)
+    events: list[JobEvent] = []
+    keys = {job.key for job in jobs}
+    while {event.key for event in events if isinstance(event, JobEnded)} < keys:
+        events += [event for event in executor.wait(1.0) if event.key in keys]
+    return events
+
+
+def keep_much() -> Generator[object]:
+    """More than goes through Ray's messages: it must be in the object store."""
+    yield Keep(b"x" * 20_000_000)
+
+
+def measure(*values: bytes) -> Generator[object]:
+    yield [len(value) for value in values]
+
+
+def gpus() -> Generator[object]:
+    yield "there"
+
+
+def test_ray_has_all_of_the_names_that_are_exchanged() -> None:
+    """Where this fails with another Ray, its start is slow again, and ray_start.py has to look elsewhere."""
+    assert all(callable(function) for function in BEFORE.values())
+    assert set(ray_start.CONFIGURATION) <= set(_configuration_names())
+
+
+def _configuration_names() -> list[str]:
+    """Ray refuses none that it does not know, so the names are looked for in its library."""
+    library = next(Path(ray.__file__).parent.glob("_raylet*.so")).read_bytes()
+    return [name for name in ray_start.CONFIGURATION if name.encode() in library]
+
+
+def test_inside_they_are_others_and_afterwards_the_original_ones() -> None:
+    with ray_start.lean(ray):
+        assert all(function is not BEFORE[name] for name, function in private_functions().items())
+    assert private_functions() == BEFORE
+
+
+def test_they_are_the_original_ones_also_after_a_start_that_fails() -> None:
+    with pytest.raises(RuntimeError, match="no start"), ray_start.lean(ray):
+        raise RuntimeError("no start")
+    assert private_functions() == BEFORE
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        # A Ray without private parts, without their contents, and with some of it.
+        SimpleNamespace(),
+        SimpleNamespace(_private=SimpleNamespace()),
+        SimpleNamespace(_private=SimpleNamespace(node=SimpleNamespace(), services=SimpleNamespace())),
+        SimpleNamespace(_private=SimpleNamespace(services=SimpleNamespace(get_node=lambda *where: where))),
+    ],
+)
+def test_a_ray_without_these_names_starts_as_it_does(module: Any) -> None:
+    with ray_start.lean(module):
+        services: Any = getattr(getattr(module, "_private", None), "services", None)
+        if hasattr(services, "get_node"):
+            assert services.get_node("address", "node") == ("address", "node")
+
+
+def test_after_a_start_they_are_the_original_ones(lean: Executor) -> None:
+    assert lean.capacity()
+    assert private_functions() == BEFORE
+
+
+def test_processes_that_nobody_needs_are_not_there(lean: Executor) -> None:
+    commands = [" ".join(process.cmdline()) for process in with_mark(f"{VARIABLE}={os.environ[VARIABLE]}")]
+    assert any("raylet" in command for command in commands)
+    for name in ("monitor.py", "log_monitor.py", "dashboard/dashboard.py"):
+        assert not any(name in command for command in commands), name
+
+
+def test_large_values_go_through_the_object_store(lean: Executor) -> None:
+    kept = [event.handle for event in finish(lean, Job(key="keep", call=keep_much)) if isinstance(event, JobKept)]
+    inputs = (kept[0], lean.put(b"y" * 3_000_000))
+    assert JobMessage(key="use", message=[20_000_000, 3_000_000]) in finish(
+        lean, Job(key="use", call=measure, inputs=inputs)
+    )
+
+
+WITH_RESOURCES = """
+import json, ray
+from pynb_dag_runner.executors.on_ray import RayExecutor
+init = ray.init
+ray.init = lambda **options: init(**{**options, "num_gpus": 1, "resources": {"disk": 2}})
+from pynb_dag_runner.executors.base import Job, JobMessage, Resources
+from tests.contracts.test_ray_start import finish, gpus
+executor = RayExecutor(num_cpus=2)
+events = finish(executor, Job(key="gpu", call=gpus, resources=Resources(num_gpus=1)),
+                Job(key="disk", call=gpus, resources=Resources(num_cpus=0, custom={"disk": 2})))
+said = {event.key: event.message for event in events if isinstance(event, JobMessage)}
+(here,) = executor.capacity()
+executor.close()
+print(json.dumps([said, here.num_gpus, here.custom["disk"]]))
+"""
+
+
+def test_gpus_and_custom_resources_are_shared_out() -> None:
+    """This machine may have none, so Ray is told that it has; in a process of its own, which has no other Ray."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_RESOURCES], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [{"gpu": "there", "disk": "there"}, 1, 2]

@@ -1,0 +1,144 @@
+"""Notebooks whose imports were made before: what they find, and that their results are the same as without."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from pynb_dag_runner import RunStatus, read_run
+from pynb_dag_runner.executors import ExecutorName
+from tests.end_to_end.cli_process import pynb, write
+
+PIPELINE = """
+    from pynb_dag_runner import Pipeline, pipeline
+
+    @pipeline(preload={preload})
+    def figures(p: Pipeline):
+        p.notebook("draw.py", after=[p.notebook("look.py")])
+"""
+LOOK = """
+    # %%
+    import sys
+    from pynb_dag_runner import tracking
+    tracking.set_output("there", sorted({"numpy", "matplotlib.pyplot", "pandas"} & set(sys.modules)))
+"""
+DRAW = """
+    # %%
+    import os
+    import matplotlib.pyplot as plt
+    assert not os.path.exists("fails"), "as it is told"
+    plt.rcParams["svg.hashsalt"] = "same"
+    # %%
+    plt.plot([1, 3, 2])
+    # %%
+    fig, ax = plt.subplots(figsize=(2, 1))
+    _ = ax.bar(["a", "b"], [1, 2])
+    plt.show()
+    # %%
+    %config InlineBackend.figure_formats = ["svg"]
+    plt.figure()
+    _ = plt.title("text")
+    # %%
+    import matplotlib
+    print(matplotlib.get_backend(), plt.isinteractive(), plt.get_fignums())
+    # %%
+    import pandas
+    pandas.DataFrame({"x": [1, 2]})
+"""
+PRELOAD = ["numpy", "pandas", "matplotlib.pyplot"]
+
+
+def project(base: Path, preload: Sequence[str]) -> Path:
+    base.mkdir()
+    return write(
+        base,
+        {
+            "pipeline.py": _dedent(PIPELINE.format(preload=list(preload))),
+            "look.py": _dedent(LOOK),
+            "draw.py": _dedent(DRAW),
+        },
+    )
+
+
+def _dedent(text: str) -> str:
+    return re.sub("^    ", "", text.strip("\n"), flags=re.MULTILINE)
+
+
+def run(folder: Path, executor: ExecutorName, *more: str, code: int = 0) -> Path:
+    done = pynb("run", "pipeline.py", "--executor", executor, "--no-progress", *more, cwd=folder)
+    assert done.returncode == code, done.stderr
+    return Path(done.stdout.strip())
+
+
+def shown(folder: Path) -> list[Any]:
+    """The outputs of all cells, without addresses and times."""
+    notebook = nbformat.read(folder / "tasks" / "draw" / "attempt-1" / "notebook.ipynb", as_version=4)
+    text = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    return list(json.loads(re.sub(r"0x[0-9a-f]+|<dc:date>[^<]*", "", text)))
+
+
+def kernel_start(folder: Path, task: str) -> Any:
+    return json.loads((folder / "tasks" / task / "attempt-1" / "attempt.json").read_text())["kernel_start"]
+
+
+@pytest.mark.parametrize("executor", ["process", "ray"])
+def test_a_notebook_finds_the_modules_and_shows_the_same_figures(tmp_path: Path, executor: ExecutorName) -> None:
+    with_it = run(project(tmp_path / "with", PRELOAD), executor)
+    without = run(project(tmp_path / "without", []), executor)
+    assert kernel_start(with_it, "draw") == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
+    assert kernel_start(without, "draw") == {"how": "forked", "preloaded": [], "remarks": []}
+    assert read_run(with_it).by_name["look"].outputs["there"] == sorted(PRELOAD)
+    assert read_run(without).by_name["look"].outputs["there"] == []
+    assert shown(with_it) == shown(without)
+    assert [len(outputs) for outputs in shown(with_it)] == [0, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("executor", ["process", "ray"])
+def test_a_pipeline_with_a_preload_is_resumed_with_it(tmp_path: Path, executor: ExecutorName) -> None:
+    base = project(tmp_path / "with", PRELOAD)
+    (base / "fails").touch()
+    folder = run(base, executor, code=1)
+    (base / "fails").unlink()
+    assert pynb("resume", folder, "--no-progress", cwd=base).returncode == 0
+    assert read_run(folder).status is RunStatus.SUCCEEDED
+    attempt = json.loads((folder / "tasks" / "draw" / "attempt-2" / "attempt.json").read_text())
+    assert attempt["kernel_start"] == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "executor"),
+    [
+        # One notebook has nothing to share out.
+        (["look.py"], "process"),
+        (["look.py", "--executor", "ray"], "ray"),
+        (["look.py", "--executor", "inline"], "inline"),
+        (["pipeline.py"], "ray"),
+        (["pipeline.py", "--executor", "process"], "process"),
+    ],
+)
+def test_who_runs_it_unless_somebody_chooses(tmp_path: Path, arguments: list[str], executor: str) -> None:
+    base = project(tmp_path / "it", [])
+    done = pynb("run", *arguments, "--no-progress", cwd=base)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((Path(done.stdout.strip()) / "run.json").read_text())["settings"]["executor"] == executor
+
+
+def test_a_cluster_s_address_chooses_ray_for_a_notebook_too(tmp_path: Path) -> None:
+    done = pynb("run", "look.py", "--ray-address", "127.0.0.1:1", cwd=project(tmp_path / "it", []))
+    assert done.returncode != 0
+    assert "no Ray cluster answers at 127.0.0.1:1" in done.stderr
+
+
+def test_a_notebook_run_alone_is_resumed_where_it_ran(tmp_path: Path) -> None:
+    base = project(tmp_path / "it", [])
+    (base / "fails").touch()
+    done = pynb("run", "draw.py", "--no-progress", cwd=base)
+    (base / "fails").unlink()
+    folder = Path(done.stdout.strip())
+    assert pynb("resume", folder, "--no-progress", cwd=base).returncode == 0
+    assert read_run(folder).status is RunStatus.SUCCEEDED
+    assert json.loads((folder / "run.json").read_text())["settings"]["executor"] == "process"

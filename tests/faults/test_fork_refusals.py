@@ -1,0 +1,150 @@
+"""Where a kernel can't be forked it is started, and where it can't be preloaded it is forked; the record says why."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from pynb_dag_runner import RunStatus
+from pynb_dag_runner.fork_server.client import SWITCH
+from pynb_dag_runner.work.kernels import specs
+from tests.end_to_end.cli_process import pynb
+from tests.faults.kernels import run_notebooks, start_of
+
+MODULES = {
+    "fine": "",
+    "starts_a_thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
+    "raises": "raise ValueError('no licence')",
+    "exits": "import sys\nsys.exit('no licence')",
+    "dies": "import os\nos._exit(3)",
+    "keeps_a_file": "kept = open(__file__)",
+    "keeps_a_socket": "import socket\nkept = socket.socketpair()",
+}
+NO_ANSWER = "the fork server did not answer: "
+
+
+@dataclass(frozen=True)
+class Case:
+    """What stands in the way, and how the record says it.
+
+    Attributes:
+        remark: beginning of it; empty: there is none.
+        driver: variables that are there from the beginning.
+        options: of the task.
+    """
+
+    how: str
+    remark: str
+    preload: tuple[str, ...] = ()
+    preloaded: tuple[str, ...] = ()
+    driver: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "nothing": Case("forked", "", ("fine",), ("fine",)),
+    "the switch": Case("started", "there is no fork server: ", ("fine",), driver={SWITCH: "off"}),
+    "another kernelspec": Case("started", "only kernels of the runner's own interpreter", options={"kernel": "other"}),
+    # Tasks with several processors: numpy was imported for one thread.
+    "more threads": Case("forked", "environment variables .*: OMP_NUM_THREADS", ("fine",), options={"num_cpus": 2}),
+    "a thread": Case("forked", "importing fine, starts_a_thread started 1 threads", ("fine", "starts_a_thread")),
+    "an error": Case("forked", "importing 'raises' raised ValueError: no licence", ("raises",)),
+    # Before the run packages alone are looked for: a part is found only by importing the package.
+    "a part that is not there": Case("forked", "importing 'json.none' raised ModuleNotFoundError", ("json.none",)),
+    "sys.exit": Case("forked", "importing 'exits' raised SystemExit: no licence", ("exits",)),
+    "its end": Case("forked", NO_ANSWER, ("dies",)),
+    "a file": Case("forked", "importing keeps_a_file left files open", ("keeps_a_file",)),
+    "a socket": Case("forked", "importing keeps_a_socket left files open", ("keeps_a_socket",)),
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with modules to import ahead, and a kernelspec called "other"."""
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    folder = tmp_path / "jupyter" / "kernels" / "other"
+    folder.mkdir(parents=True)
+    argv = specs.KernelSpecs().get_kernel_spec(specs.OWN).argv
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))  # where the check before the run looks
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_stands_in_the_way_is_said(base: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    case = CASES[name]
+    for variable, value in case.driver.items():
+        monkeypatch.setenv(variable, value)
+    result = run_notebooks(base, {"it": "1"}, processors=2, preload=case.preload, **case.options)
+    assert result.status is RunStatus.SUCCEEDED
+    how, preloaded, remarks = start_of(result, "it")
+    assert (how, tuple(preloaded)) == (case.how, case.preloaded)
+    assert re.match(case.remark or "$", remarks), remarks
+
+
+@pytest.mark.parametrize(
+    "variable", ["PYTHONHASHSEED", "PYTHONWARNINGS", "LD_LIBRARY_PATH", "LC_ALL", "MALLOC_ARENA_MAX"]
+)
+def test_variables_that_are_read_once_are_not_those_of_the_server(base: Path, variable: str) -> None:
+    """A function of the run sets one of them where its notebooks come from: in the process of the driver."""
+    cells = {
+        "it": "import os\nfrom pynb_dag_runner import tracking\n"
+        f"tracking.set_output('seen', os.environ.get('{variable}'))"
+    }
+    set_before = f"import os\nos.environ[{variable!r}] = '1'\n"
+    (base / "pipeline.py").write_text(_with_function(set_before))
+    (base / "it.py").write_text(f"# %%\n{cells['it']}\n")
+    done = pynb("run", "pipeline.py", "--executor", "inline", "--json", cwd=base)
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout)["folder"])
+    attempt = json.loads((folder / "tasks" / "it" / "attempt-1" / "attempt.json").read_text())
+    assert attempt["outputs"] == {"seen": "1"}
+    remark = f"environment variables that are read once differ: {variable}"
+    assert attempt["kernel_start"] == {"how": "started", "preloaded": [], "remarks": [remark]}
+
+
+def _with_function(body: str) -> str:
+    return dedent(
+        f"""
+        from pynb_dag_runner import Pipeline
+        def change():
+            exec({body!r})
+        p = Pipeline("p")
+        p.notebook("it.py", after=[p.function(change)])
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("preload", "sentence"),
+    [
+        ("['no_such_module']", "preload: there is no module 'no_such_module' in the runner's environment"),
+        ("['import os']", "preload: expected names of modules, such as 'pandas'; got 'import os'"),
+        ("['']", "preload: expected names of modules, such as 'pandas'; got ''"),
+        ("[3]", "preload: expected names of modules, such as 'pandas'; got 3"),
+        ("'no_such_module'", "preload: there is no module 'no_such_module' in the runner's environment"),
+        ("3", "preload: expected names of modules, such as 'pandas'; got 3"),
+    ],
+)
+@pytest.mark.parametrize("way", ["decorator", "builder"])
+def test_a_mistake_in_preload_is_told_before_anything_runs(
+    tmp_path: Path, way: str, preload: str, sentence: str
+) -> None:
+    (tmp_path / "it.py").write_text("# %%\n1\n")
+    head = "from pynb_dag_runner import Pipeline, pipeline\n"
+    decorated = f"@pipeline(preload={preload})\ndef p(q):\n    q.notebook('it.py')\n"
+    built = f"p = Pipeline('p', preload={preload})\np.notebook('it.py')\n"
+    (tmp_path / "pipeline.py").write_text(head + (decorated if way == "decorator" else built))
+    done = pynb("run", "pipeline.py", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == f"error: pipeline 'p': {sentence}\n"
+    assert not (tmp_path / "runs").exists()
