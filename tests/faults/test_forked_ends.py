@@ -75,7 +75,7 @@ ENDS = {
         """,
         {"a": "done"},
     ),
-    "a daemon thread that works on says nothing": End(
+    "a daemon thread that works on": End(
         """
         import threading
         def work():
@@ -152,7 +152,7 @@ SPEAK = {
     # ipykernel waits for multiprocessing's resource tracker, which ignores SIGTERM, for longer than a kernel may take.
     "children of multiprocessing that are started",
     # IPython empties the notebook's namespace at its exit; a thread that works on then may notice, or not.
-    "a daemon thread that works on says nothing",
+    "a daemon thread that works on",
 }
 
 
