@@ -67,6 +67,7 @@ class ForkServer:
         environment: of the server.
         modules: that its processes need.
         preload: modules to import on the user's wish.
+        below: a directory with a short path, for the server's own; None: ``/tmp``.
 
     Attributes:
         place: where it can be asked.
@@ -79,9 +80,11 @@ class ForkServer:
         environment: Mapping[str, str],
         modules: Sequence[str] = (),
         preload: Sequence[str] = (),
+        below: Path | None = None,
     ) -> None:
         # A short path: that of a socket must stay under 107 bytes.
-        directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir="/tmp"))
+        parent = below or Path("/tmp")  # noqa: S108 - mkdtemp makes it safely
+        directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir=parent))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
         with contextlib.ExitStack() as bound:
             # Bound before there is a server: who comes early waits.

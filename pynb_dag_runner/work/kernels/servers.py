@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
 
@@ -24,7 +25,13 @@ def start(preload: Sequence[str]) -> ForkServer:
     Args:
         preload: modules that notebooks import, to be imported before.
     """
-    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ})
+    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ}, below=_scratch())
+
+
+def _scratch() -> Path | None:
+    """What is ended by force can't clean up; the executor's directory is removed in any case."""
+    directory = Path(os.environ.get(SCRATCH_VARIABLE, "-"))
+    return directory if directory.is_dir() else None
 
 
 def nearest(place: ServerPlace) -> ServerPlace:
