@@ -60,6 +60,8 @@ def result(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Run, s
     temporary = project / ("long-" * 20)  # longer than the 107 bytes of a socket's path
     temporary.mkdir()
     surroundings = {"RAY_ADDRESS": "127.0.0.1:1", "TMPDIR": str(temporary), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    # So that a task's parent is its Ray worker; a fork server that a task kills takes what else it forked along.
+    surroundings["PYNB_DAG_RUNNER_FORK"] = "off"
     done = pynb("run", "pipeline.py", "--num-cpus", "2", cwd=project, env=surroundings)
     assert done.returncode == 1, done.stderr
     (folder,) = find_runs(project / "runs")
