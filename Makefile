@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, test-faults, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, bench, bench-smoke, check, format, ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults check format ui ui-dev clean
+.PHONY: venv demo test test-faults bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -32,6 +32,12 @@ $(VENV)/dev.stamp: setup.cfg setup.py | $(BIN)/python
 	@.ci/install "$(VENV)" mlflow,examples,dev
 	@touch $(VENV)/run.stamp $@
 
+# The same and what measurements need.
+$(VENV)/bench.stamp: setup.cfg setup.py | $(BIN)/python
+	@echo "Installing into $(VENV), with what tests, checks and measurements need" >&2
+	@.ci/install "$(VENV)" mlflow,examples,dev,bench
+	@touch $(VENV)/run.stamp $(VENV)/dev.stamp $@
+
 demo:
 	@.ci/demo
 
@@ -45,6 +51,12 @@ test-faults: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	@.ci/need-namespaces
 	$(BIN)/python -m pytest tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
+
+bench: $(VENV)/bench.stamp # all groups: hours; some: make bench BENCH_ARGS="notebooks latency"
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-smoke: $(VENV)/bench.stamp # that every comparison works, in a minute or two
+	$(BIN)/python -m benchmarks --short $(BENCH_ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

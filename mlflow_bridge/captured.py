@@ -18,12 +18,15 @@ from typing import Any, Literal, TypeVar
 from mlflow_bridge.captured_values import (
     NOTHING,
     Captured,
+    CapturedAssessment,
     CapturedDataset,
     CapturedModel,
     CapturedRun,
+    CapturedTrace,
 )
 from mlflow_bridge.errors import UploadError
-from mlflow_bridge.keys import PARENT
+from mlflow_bridge.keys import PARENT, SOURCE_RUN, TRACE_NAME, TRACE_SESSION
+from mlflow_bridge.limits import cut
 from mlflow_bridge.untrusted_database import UntrustedDatabase, open_untrusted
 from mlflow_bridge.values import MetricPoint, ModelMetric
 from pynb_dag_runner.errors import RunFolderError
@@ -33,11 +36,17 @@ from pynb_dag_runner.run_folder.paths import MLFLOW_ARTIFACTS, MLFLOW_DATABASE
 
 MAX_RUNS = 10_000
 MAX_MODELS = 10_000
+MAX_TRACES = 100_000
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+_TRACE_ID = re.compile(r"tr-[0-9a-f]{32}")
+_ASSESSMENT_ID = re.compile(r"a-[0-9a-f]{32}")
 _EXPERIMENT_ID = re.compile(r"\d{1,20}")
 _MODEL_URI = "models:/"
+_IS_PROMPT = "mlflow.prompt.is_prompt"
+"""Tag of those registered models that are none."""
+_MAX_NAMES_CHARACTERS = 300
 _MODEL_STATUSES: Mapping[object, Literal["PENDING", "READY", "FAILED"]] = {1: "PENDING", 2: "READY", 3: "FAILED"}
 _LARGEST = sys.float_info.max
 """What MLflow's store writes for infinity."""
@@ -63,7 +72,6 @@ class _Reading:
         self._database = database
         self._root = root
         self._attempt = attempt
-        self._warnings: list[str] = []
 
     def captured(self) -> Captured:
         experiments = {row[0]: _text(row[1]) for row in self._rows("experiments", "experiment_id", "name")}
@@ -98,17 +106,26 @@ class _Reading:
                 )
             )
         runs.sort(key=lambda run: run.start_ms)  # stable: those of one millisecond in the order of their making
-        traces = sum(1 for _ in self._rows("trace_info", "request_id"))
-        if traces:
-            said = f"{traces} traces that the task logged to MLflow itself stay in its folder: they are not uploaded"
-            self._warnings.append(f"{self._root / self._attempt}: {said}")
         there = {run.id for run in runs}
         return Captured(
             runs=tuple(runs),
             models=tuple(model for run_id, several in models.items() if run_id not in there for model in several),
-            traces=traces,
-            warnings=tuple(self._warnings),
+            traces=tuple(sorted(self._traces(), key=lambda trace: trace.start_ms)),
+            warnings=tuple(self._left_out()),
         )
+
+    def _left_out(self) -> Iterator[str]:
+        """What belongs to no run, but to all who use a server: an upload does not send it."""
+        tags = self._rows("registered_model_tags", "name", "key", "value")
+        found = {
+            "prompts": {_text(name) for name, *tag in tags if tag == [_IS_PROMPT, "true"]},
+            "evaluation datasets": {_text(name) for (name,) in self._rows("evaluation_datasets", "name")},
+            "scorers": {_text(name) for (name,) in self._rows("scorers", "scorer_name")},
+        }
+        for what, names in found.items():
+            if names:
+                said = cut(", ".join(sorted(names)), _MAX_NAMES_CHARACTERS)
+                yield f"{self._root / self._attempt}: {what} that the task registered stay there: {said}"
 
     def _rows(self, table: str, *columns: str, most: int | None = None) -> Iterator[tuple[Any, ...]]:
         return self._database.rows(table, columns, *([] if most is None else [most]))
@@ -205,6 +222,63 @@ class _Reading:
                 )
                 found[model_id].append(metric)
         return found
+
+    def _traces(self) -> Iterator[CapturedTrace]:
+        tags = self._pairs("trace_tags", "request_id", "key", "value")
+        metadata = self._pairs("trace_request_metadata", "request_id", "key", "value")
+        spans = _grouped((row[0], _text(row[1])) for row in self._rows("spans", "trace_id", "content"))
+        assessments = _grouped(self._assessments())
+        times = ("timestamp_ms", "execution_time_ms")
+        texts = ("status", "request_preview", "response_preview", "client_request_id", "trace_name", "session_id")
+        for row in self._rows("trace_info", "request_id", "experiment_id", *times, *texts, most=MAX_TRACES):
+            trace_id, experiment, start, duration, state, request, response, client_id, name, session = row
+            if not _is(_TRACE_ID, trace_id):
+                continue
+            said = metadata.get(trace_id, {})
+            yield CapturedTrace(
+                id=trace_id,
+                run_id=said.get(SOURCE_RUN),
+                name=_text(name) or tags.get(trace_id, {}).get(TRACE_NAME, ""),
+                state=_text(state),
+                start_ms=_number(start, 1),
+                duration_ms=None if duration is None else _number(duration, 0),
+                request=_text(request) or None,
+                response=_text(response) or None,
+                client_request_id=_text(client_id) or None,
+                tags=tags.get(trace_id, {}),
+                # Newer versions keep it in a column of its own.
+                metadata={**said, TRACE_SESSION: _text(session)} if session else said,
+                spans=tuple(spans.get(trace_id, ())),
+                assessments=tuple(assessments.get(trace_id, ())),
+                files=tuple(self._files(str(experiment), "traces", trace_id)),
+            )
+
+    def _assessments(self) -> Iterator[tuple[Any, CapturedAssessment]]:
+        texts = ("assessment_id", "name", "assessment_type", "value", "error", "assessment_metadata")
+        others = ("source_type", "source_id", "span_id", "rationale")
+        numbers = ("created_timestamp", "last_updated_timestamp", "valid")
+        for row in self._rows("assessments", "trace_id", *texts, *others, *numbers):
+            trace_id, one, name, kind, value, error, metadata, source, source_id, span, why, *rest = row
+            created, updated, valid = rest
+            # One that another has replaced is not valid any more; MLflow has no way to send it as that.
+            if _is(_ASSESSMENT_ID, one) and valid != 0:
+                yield (
+                    trace_id,
+                    CapturedAssessment(
+                        id=one,
+                        name=_text(name),
+                        kind=_text(kind),
+                        value=_text(value),
+                        error=_text(error) or None,
+                        metadata=_text(metadata) or None,
+                        source_type=_text(source),
+                        source_id=_text(source_id),
+                        span_id=_text(span) or None,
+                        rationale=_text(why) or None,
+                        created_ms=_number(created, 1),
+                        updated_ms=_number(updated, 1),
+                    ),
+                )
 
     def _files(self, experiment: str, *parts: str) -> Iterator[tuple[Path, str]]:
         """Files below an artifact folder: where the ids say that it is, whatever path the database holds, as the

@@ -54,6 +54,65 @@ class CapturedModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CapturedAssessment:
+    """What someone, or a program, said of a trace.
+
+    Attributes:
+        id: MLflow's, in the capture.
+        kind: MLflow's word: feedback, expectation, or one that a later version has.
+        value, error, metadata: JSON; of ``error`` and ``metadata`` None if there is none.
+        source_type, source_id: who said it, in MLflow's words.
+        created_ms, updated_ms: milliseconds since 1970, UTC.
+        span_id: of the span that it is about; None: the whole trace.
+    """
+
+    id: str
+    name: str
+    kind: str
+    value: str
+    error: str | None = None
+    metadata: str | None = None
+    source_type: str = "CODE"
+    source_id: str = "default"
+    created_ms: int
+    updated_ms: int
+    span_id: str | None = None
+    rationale: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedTrace:
+    """A trace that the task recorded, by autologging or by ``mlflow.trace``.
+
+    Attributes:
+        id: MLflow's, in the capture.
+        run_id: of the captured run that was active; None: there was none.
+        state: MLflow's word; IN_PROGRESS if nothing has ended it.
+        start_ms: milliseconds since 1970, UTC.
+        duration_ms: None if it was not ended.
+        request, response: what MLflow's list shows of its inputs and outputs.
+        tags: may be changed later; ``metadata`` may not.
+        spans: JSON of each, as MLflow wrote it.
+        files: attachments, relative to the run folder, and their names in the trace.
+    """
+
+    id: str
+    run_id: str | None = None
+    name: str = ""
+    state: str = "OK"
+    start_ms: int = 1
+    duration_ms: int | None = None
+    request: str | None = None
+    response: str | None = None
+    client_request_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    spans: tuple[str, ...] = ()
+    assessments: tuple[CapturedAssessment, ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CapturedRun:
     """An MLflow run that a task made.
 
@@ -89,13 +148,13 @@ class Captured:
     Attributes:
         runs: in the order in which they began.
         models: those that belong to none of the runs.
-        traces: how many there are; they are not read.
+        traces: in the order in which they began.
         warnings: what could not be read, one sentence each.
     """
 
     runs: tuple[CapturedRun, ...] = ()
     models: tuple[CapturedModel, ...] = ()
-    traces: int = 0
+    traces: tuple[CapturedTrace, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

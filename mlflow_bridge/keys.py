@@ -22,6 +22,10 @@ NOTE_DIGEST = "pynb_dag_runner.note_digest"
 """Of the note as it was sent: another one was written by the user, and stays."""
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+SOURCE_RUN = "mlflow.sourceRun"
+"""Metadata of a trace: MLflow's id of the run whose page shows it."""
+TRACE_NAME = "mlflow.traceName"
+TRACE_SESSION = "mlflow.trace.session"
 
 
 def pipeline_key(run: Run | RunRecord) -> str:

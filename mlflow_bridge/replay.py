@@ -34,6 +34,7 @@ from mlflow_bridge.fitting import ORIGINAL_VALUES, fitted
 from mlflow_bridge.keys import KEY, KIND, REVISION, STATUS, attempt_key
 from mlflow_bridge.limits import MAX_PARAM_CHARACTERS, MAX_TAG_CHARACTERS, artifact_name, cut, legal_keys
 from mlflow_bridge.mapping import attempt_status, milliseconds, shared_tags, source_tags, user_tags
+from mlflow_bridge.task_traces import ReplayedTrace, replayed_trace
 from mlflow_bridge.values import ArtifactFile, MappedModel, MappedRun, MetricPoint, MlflowStatus
 from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, Run, TaskRun
 from pynb_dag_runner.run_folder.paths import ARTIFACTS, LOG, NOTEBOOK, NOTEBOOK_HTML
@@ -79,6 +80,7 @@ class Replay:
         native: the rest of the main run.
         inputs, models: of the main run.
         runs: all others, none before the one that it is nested in.
+        traces: of all runs and of none, with the ids of the capture.
         warnings: what could not be read, one sentence each.
     """
 
@@ -87,6 +89,7 @@ class Replay:
     inputs: tuple[CapturedDataset, ...] = ()
     models: tuple[MappedModel, ...] = ()
     runs: tuple[ReplayedRun, ...] = ()
+    traces: tuple[ReplayedTrace, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -97,9 +100,13 @@ def replayed(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDetai
     ids = {one.id for one in captured.runs}
     main = next((one for one in captured.runs if one.parent_id not in ids), None)
     loose = [_model(prefix, model) for model in captured.models]
-    if main is None:
-        return Replay(details=details, models=tuple(loose), warnings=captured.warnings)
     others = {one.id: one for one in captured.runs if one is not main}
+    traces = tuple(
+        replayed_trace((run, task, attempt), one, prefix, f"{prefix}/{one.run_id}" if one.run_id in others else None)
+        for one in captured.traces
+    )
+    if main is None:
+        return Replay(details=details, models=tuple(loose), traces=traces, warnings=captured.warnings)
     return Replay(
         details=replace(
             details,
@@ -122,6 +129,7 @@ def replayed(run: Run, task: TaskRun, attempt: AttemptRun, details: AttemptDetai
             )
             for one in _parents_first(others)
         ),
+        traces=traces,
         warnings=captured.warnings,
     )
 
@@ -241,6 +249,7 @@ def _model(prefix: str, model: CapturedModel) -> MappedModel:
     key = f"{prefix}/{model.id}".replace("'", "%27")  # it stands in a search; no % in it is a task's own
     return MappedModel(
         key=key,
+        captured_id=model.id,
         name=_ILLEGAL_IN_MODEL_NAME.sub("_", model.name)[:_MAX_MODEL_NAME_CHARACTERS],
         ready=model.status == "READY",
         model_type=model.model_type,

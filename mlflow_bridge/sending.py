@@ -11,7 +11,7 @@ from mlflow_bridge.folder_files import named, open_inside
 from mlflow_bridge.keys import COMPLETE, NOTE, NOTE_DIGEST, PARENT, UPLOAD, UPLOADER, note_tags
 from mlflow_bridge.limits import batches
 from mlflow_bridge.store import TrackingStore
-from mlflow_bridge.values import Experiment, MappedRun, StoredRun
+from mlflow_bridge.values import ArtifactFile, Experiment, MappedRun, StoredRun
 from pynb_dag_runner.run_folder import Run
 
 _OURS = "pynb_dag_runner."
@@ -70,7 +70,23 @@ def send_text(upload: Upload, stored: StoredRun, name: str, text: str) -> None:
     path = upload.directory / name
     path.write_text(text, encoding="utf-8")
     with unless_too_large(upload, path, name):
-        upload.store.log_artifact(stored, path, "")
+        upload.store.log_artifact(stored.artifact_uri, path, "")
+
+
+def send_file(upload: Upload, artifact_uri: str, file: ArtifactFile, directory: Path) -> None:
+    """A file of the run folder, without following links; left out if it is too large for the server.
+
+    Args:
+        artifact_uri: where the store keeps the files of the run, model or trace that it belongs to.
+        directory: private, for a link with its new name.
+    """
+    target = PurePosixPath(file.target)
+    with (
+        open_inside(upload.run.folder, file.source) as descriptor,
+        named(descriptor, directory, target.name) as path,
+        unless_too_large(upload, path, upload.run.folder / file.source),
+    ):
+        upload.store.log_artifact(artifact_uri, path, "" if target.parent == PurePosixPath() else str(target.parent))
 
 
 @contextmanager
@@ -101,25 +117,9 @@ def _notes(stored: StoredRun, note: str) -> dict[str, str]:
 def _send_files(upload: Upload, stored: StoredRun, mapped: MappedRun, texts: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(dir=upload.directory) as directory:
         for file in mapped.files:
-            target = PurePosixPath(file.target)
-            shown = upload.run.folder / file.source
-            with (
-                _path_of(upload.run.folder, file.source, Path(directory), target.name) as path,
-                unless_too_large(upload, path, shown),
-            ):
-                upload.store.log_artifact(stored, path, _parent(target))
+            send_file(upload, stored.artifact_uri, file, Path(directory))
         for name, text in {**mapped.texts, **texts}.items():
             path = Path(directory, name)
             path.write_text(text, encoding="utf-8")
             with unless_too_large(upload, path, f"{name} of {mapped.name}"):
-                upload.store.log_artifact(stored, path, "")
-
-
-@contextmanager
-def _path_of(folder: Path, source: Path, directory: Path, name: str) -> Iterator[Path]:
-    with open_inside(folder, source) as descriptor, named(descriptor, directory, name) as path:
-        yield path
-
-
-def _parent(target: PurePosixPath) -> str:
-    return "" if target.parent == PurePosixPath() else str(target.parent)
+                upload.store.log_artifact(stored.artifact_uri, path, "")

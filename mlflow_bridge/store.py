@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mlflow_bridge.captured_values import CapturedDataset
+from mlflow_bridge.captured_values import CapturedDataset, CapturedTrace
 from mlflow_bridge.target import Target
 from mlflow_bridge.traces import Trace
 from mlflow_bridge.values import Batch, Experiment, MappedModel, MlflowStatus, StoredModel, StoredRun
@@ -24,9 +24,6 @@ class ModelStore(Protocol):
 
     def create(self, experiment_id: str, run_id: str, model: MappedModel) -> StoredModel:
         """A new model of a run, with its parameters and tags."""
-
-    def log_artifact(self, model: StoredModel, path: Path, directory: str) -> None:
-        """Send a file; it keeps the last part of its name. ``directory`` "" stands for the top of the model."""
 
     def finish(self, run_id: str, stored: StoredModel, model: MappedModel) -> None:
         """Send its metrics, link it to its run, and mark it as complete, at the end."""
@@ -65,8 +62,13 @@ class TrackingStore(Protocol):
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> StoredRun:
         """A new run, in MLflow's status RUNNING, that started at ``start_ms`` (milliseconds since 1970, UTC)."""
 
-    def log_artifact(self, run: StoredRun, path: Path, directory: str) -> None:
-        """Send a file; it keeps the last part of its name. ``directory`` "" stands for the top of the artifacts."""
+    def log_artifact(self, artifact_uri: str, path: Path, directory: str) -> None:
+        """Send a file of a run, a model or a trace; it keeps the last part of its name.
+
+        Args:
+            artifact_uri: where the store keeps its files.
+            directory: below that; "" for the top.
+        """
 
     def log_batch(self, run_id: str, batch: Batch) -> None:
         """Send data that fits into one request; written in the order parameters, metrics, tags."""
@@ -82,3 +84,6 @@ class TrackingStore(Protocol):
 
     def log_trace(self, experiment_id: str, run_id: str, trace: Trace) -> None:
         """Send a trace of a run; one with the same id is changed to it. A store may have no traces."""
+
+    def log_task_trace(self, experiment_id: str, trace: CapturedTrace) -> str:
+        """The same for a trace that a task recorded. Returns where its files belong."""

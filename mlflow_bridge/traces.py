@@ -75,7 +75,7 @@ class Trace:
 
 def trace_id_of(run: Run, experiment_id: str) -> str:
     """32 hexadecimal digits, the same in every upload to an experiment."""
-    return _hexadecimal(f"{experiment_id}/{run.pipeline}/{run.id}", 32)
+    return hexadecimal(f"{experiment_id}/{run.pipeline}/{run.id}", 32)
 
 
 def trace_of(run: Run, experiment_id: str) -> Trace:
@@ -190,10 +190,11 @@ def _short(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _span_id(trace_id: str, key: str) -> str:
-    return _hexadecimal(f"{trace_id}/{key}", 16)
+    return hexadecimal(f"{trace_id}/{key}", 16)
 
 
-def _hexadecimal(text: str, digits: int) -> str:
+def hexadecimal(text: str, digits: int) -> str:
+    """An id that is the same whenever it is made from the same text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
 
 

@@ -27,6 +27,7 @@ from mlflow_bridge.links import run_link
 from mlflow_bridge.listener import SILENT, Listener
 from mlflow_bridge.locks import directory_lock
 from mlflow_bridge.mapping import map_pipeline
+from mlflow_bridge.native_runs import send_traces_again
 from mlflow_bridge.sending import Upload, create, fill, send_text
 from mlflow_bridge.store import TrackingStore
 from mlflow_bridge.task_runs import known_runs, promoted_metrics, send_tasks
@@ -215,7 +216,7 @@ def _converge(upload: Upload, parent: StoredRun, abandoned: set[str]) -> StoredR
 
 
 def _link_again(upload: Upload, parent: StoredRun, left: Sequence[StoredRun]) -> None:
-    """The links on the parent may lead to runs that have just gone."""
+    """The links on the parent may lead to runs that have just gone, and traces may hang there."""
     by_key = {run.tags.get(KEY): run.id for run in left if run.tags.get(PARENT) == parent.id}
     ids = {task.name: by_key.get(task_key(upload.run, task)) for task in upload.run.tasks}
     places = _places(upload, parent, {name: run_id for name, run_id in ids.items() if run_id})
@@ -223,6 +224,7 @@ def _link_again(upload: Upload, parent: StoredRun, left: Sequence[StoredRun]) ->
     note = note_tags(pipeline_note(upload.run, places))
     upload.store.log_batch(parent.id, Batch(tags=tuple(note.items())))
     _send_trace(upload, parent)
+    send_traces_again(upload, left)
 
 
 def _result(

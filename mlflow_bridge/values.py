@@ -79,9 +79,11 @@ class MappedModel:
 
     Attributes:
         key: stands in its tag ``pynb_dag_runner.key``.
+        captured_id: MLflow's, in the capture.
     """
 
     key: str
+    captured_id: str
     name: str
     ready: bool
     model_type: str | None = None

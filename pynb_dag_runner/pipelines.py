@@ -16,7 +16,6 @@ from pynb_dag_runner.reopening import prepare, reopened
 from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 from pynb_dag_runner.run_loop import Listener
 from pynb_dag_runner.runner import RunResult, resume_dag, run_dag
-from pynb_dag_runner.work import attempt_modules
 
 
 class RunOptions(TypedDict, total=False):
@@ -263,9 +262,7 @@ class Pipeline:
             result = run_dag(
                 dag,
                 output_dir=Path(output_dir),
-                executor=executor_factory(
-                    executor, num_cpus=num_cpus, ray_address=ray_address, modules=attempt_modules(dag)
-                ),
+                executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
                 settings=settings,
                 base_dir=self.base_dir,
                 target=self._target,
@@ -309,9 +306,7 @@ class Pipeline:
             with console:
                 result = resume_dag(
                     preparation,
-                    executor=executor_factory(
-                        executor, num_cpus=num_cpus, ray_address=ray_address, modules=attempt_modules(preparation.dag)
-                    ),
+                    executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
                     settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes),
                     base_dir=self.base_dir,
                     target=self._target or run.record.target,

@@ -7,7 +7,7 @@ monotonic clock) and gets decisions back. Over a whole run the work is proportio
 import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pynb_dag_runner.outcome import Outcome, TaskStatus
 
@@ -84,6 +84,27 @@ class Stop:
 Decision = Start | Retry | Settle | Stop
 
 
+@dataclass(eq=False, slots=True)
+class _Node:
+    """A task as the plan sees it. Nodes know each other: with a million tasks, looking each up by its name takes longer
+    than all the rest, since it is somewhere else in memory every time.
+
+    Attributes:
+        position: in the order of definition.
+        missing: how many of the tasks that it waits for have not succeeded yet.
+        running: number of its running attempt; 0: there is none.
+    """
+
+    name: str
+    position: int
+    rule: RetryRule
+    is_reused: bool
+    missing: int = 0
+    running: int = 0
+    is_settled: bool = False
+    downstream: "list[_Node]" = field(default_factory=list)
+
+
 class Plan:
     """The state of one run.
 
@@ -102,21 +123,17 @@ class Plan:
         fail_fast: bool = False,
         reused: Collection[str] = (),
     ) -> None:
-        self._rules = rules
         self._fail_fast = fail_fast
-        self._reused = frozenset(reused)
-        self._order = {name: position for position, name in enumerate(upstream)}
-        self._downstream: dict[str, list[str]] = {name: [] for name in upstream}
-        self._missing: dict[str, int] = {}  # of the tasks that each one waits for
-        for name, needed in upstream.items():
-            found = 0
+        reused, once = frozenset(reused), RetryRule()
+        self._nodes = {
+            name: _Node(name, position, rules.get(name, once), name in reused) for position, name in enumerate(upstream)
+        }
+        for node, needed in zip(self._nodes.values(), upstream.values(), strict=True):
             for other in needed:
-                self._downstream[other].append(name)
-                found += 1
-            self._missing[name] = found
-        self._unsettled = dict.fromkeys(upstream)
-        self._running: dict[str, int] = {}
-        self._retries: list[tuple[float, int, str, int]] = []
+                self._nodes[other].downstream.append(node)
+                node.missing += 1
+        self._unsettled = len(self._nodes)
+        self._retries: list[tuple[float, int, _Node, int]] = []
         self._cancelled = False
 
     @property
@@ -131,15 +148,15 @@ class Plan:
 
     def begin(self) -> list[Decision]:
         """The first decisions. Tasks that are taken over are settled before any other starts."""
-        ready = [name for name, missing in self._missing.items() if not missing]
+        ready = [node for node in self._nodes.values() if not node.missing]
         return sorted(self._ready(ready), key=lambda decision: isinstance(decision, Start))
 
     def due(self, now: float) -> list[Decision]:
         """Attempts whose retry delay is over."""
         decisions: list[Decision] = []
         while self._retries and self._retries[0][0] <= now:
-            _, _, task, number = heapq.heappop(self._retries)
-            decisions.append(self._start(task, number))
+            _, _, node, number = heapq.heappop(self._retries)
+            decisions.append(_start(node, number))
         return decisions
 
     def ended(
@@ -150,76 +167,81 @@ class Plan:
         Args:
             retry: False where another attempt could only end in the same way.
             draw: a number from 0 to 1, by chance, for a retry's delay.
+
+        Raises:
+            KeyError: no attempt of it runs.
         """
-        number = self._running.pop(task)
+        node = self._nodes[task]
+        number, node.running = node.running, 0
+        if not number:
+            raise KeyError(task)
         if outcome is Outcome.SUCCEEDED:
-            return [self._settle(task, TaskStatus.SUCCEEDED), *self._ready(self._freed_by(task))]
-        rule = self._rule(task)
+            return [self._settle(node, TaskStatus.SUCCEEDED), *self._ready(_freed_by(node))]
         again = retry and not self._cancelled and outcome is not Outcome.CANCELLED
-        if again and number - rule.attempts_before <= rule.retries:
-            at = now + rule.wait_s(number, draw)
-            heapq.heappush(self._retries, (at, self._order[task], task, number + 1))
+        if again and number - node.rule.attempts_before <= node.rule.retries:
+            at = now + node.rule.wait_s(number, draw)
+            heapq.heappush(self._retries, (at, node.position, node, number + 1))
             return [Retry(task=task, number=number, at=at)]
-        decisions: list[Decision] = [self._settle(task, TaskStatus(outcome.value)), *self._skip_below(task)]
+        decisions: list[Decision] = [self._settle(node, TaskStatus(outcome.value)), *self._skip_below(node)]
         if self._fail_fast and not self._cancelled:
             decisions += self.cancel()
         return decisions
 
     def cancel(self) -> list[Decision]:
         """Start nothing more, stop what runs. Tasks that were waiting are CANCELLED at once."""
-        stops = [Stop(task=task, number=number) for task, number in self._running.items()]
+        stops = [Stop(task=node.name, number=node.running) for node in self._nodes.values() if node.running]
         return [*self.start_no_more(), *stops]
 
     def start_no_more(self) -> list[Decision]:
         """Tasks that were waiting are CANCELLED at once; what runs is left to end by itself."""
         self._cancelled = True
         self._retries.clear()
-        waiting = [name for name in self._unsettled if name not in self._running]
-        return [self._settle(name, TaskStatus.CANCELLED) for name in waiting]
+        waiting = [node for node in self._nodes.values() if not (node.is_settled or node.running)]
+        return [self._settle(node, TaskStatus.CANCELLED) for node in waiting]
 
-    def _freed_by(self, task: str) -> list[str]:
-        """Tasks that waited for nothing else than ``task``, in plan order."""
-        freed = []
-        for name in self._downstream[task]:
-            self._missing[name] -= 1
-            if not self._missing[name]:
-                freed.append(name)
-        return freed
-
-    def _ready(self, ready: list[str]) -> list[Decision]:
+    def _ready(self, ready: list[_Node]) -> list[Decision]:
         """Start these tasks; those that are taken over are settled, and what they free comes after."""
         if self._cancelled:
             return []
         decisions: list[Decision] = []
         while ready:
-            freed: list[str] = []
-            for task in ready:
-                if task in self._reused:
-                    decisions.append(self._settle(task, TaskStatus.REUSED))
-                    freed += self._freed_by(task)
+            freed: list[_Node] = []
+            for node in ready:
+                if node.is_reused:
+                    decisions.append(self._settle(node, TaskStatus.REUSED))
+                    freed += _freed_by(node)
                 else:
-                    decisions.append(self._start(task, self._rule(task).attempts_before + 1))
-            ready = sorted(freed, key=self._order.__getitem__)
+                    decisions.append(_start(node, node.rule.attempts_before + 1))
+            ready = sorted(freed, key=lambda node: node.position)
         return decisions
 
-    def _rule(self, task: str) -> RetryRule:
-        return self._rules.get(task, RetryRule())
+    def _settle(self, node: _Node, status: TaskStatus, blocked_by: str | None = None) -> Settle:
+        node.is_settled = True
+        self._unsettled -= 1
+        return Settle(task=node.name, status=status, blocked_by=blocked_by)
 
-    def _start(self, task: str, number: int) -> Start:
-        self._running[task] = number
-        return Start(task=task, number=number)
-
-    def _settle(self, task: str, status: TaskStatus, blocked_by: str | None = None) -> Settle:
-        del self._unsettled[task]
-        return Settle(task=task, status=status, blocked_by=blocked_by)
-
-    def _skip_below(self, task: str) -> list[Settle]:
-        """Settle everything that needs ``task``, directly or not; each task is visited once in a run."""
+    def _skip_below(self, failed: _Node) -> list[Settle]:
+        """Settle everything that needs a task, directly or not; each task is visited once in a run."""
         settled = []
-        stack = list(reversed(self._downstream[task]))
+        stack = failed.downstream[::-1]
         while stack:
-            name = stack.pop()
-            if name in self._unsettled:
-                settled.append(self._settle(name, TaskStatus.SKIPPED, blocked_by=task))
-                stack.extend(reversed(self._downstream[name]))
+            node = stack.pop()
+            if not node.is_settled:
+                settled.append(self._settle(node, TaskStatus.SKIPPED, blocked_by=failed.name))
+                stack += node.downstream[::-1]
         return settled
+
+
+def _start(node: _Node, number: int) -> Start:
+    node.running = number
+    return Start(task=node.name, number=number)
+
+
+def _freed_by(node: _Node) -> list[_Node]:
+    """Tasks that waited for nothing else than this one, in plan order."""
+    freed = []
+    for other in node.downstream:
+        other.missing -= 1
+        if not other.missing:
+            freed.append(other)
+    return freed

@@ -49,7 +49,7 @@ MAX_INPUTS_LOST = 3
 
 
 class RunLoop:
-    """The state of one run; :meth:`to_the_end` is the loop.
+    """The state of one run: :meth:`run_tasks`, then :meth:`end`.
 
     Args:
         dag: what runs.
@@ -111,8 +111,8 @@ class RunLoop:
         self._started = self._record.resumes[-1].start if self._record.resumes else self._record.start
         self._touched = time.monotonic()
 
-    def to_the_end(self) -> RunStatus:
-        """Run until every task is settled and every worker has finished its files."""
+    def run_tasks(self) -> None:
+        """The loop: run until every task is settled and every worker has finished its files; the engine may go then."""
         self._begin()
         for note in self._notes:
             self._say(events.Warned(time=self._clock(), message=note))
@@ -126,7 +126,6 @@ class RunLoop:
                 self._cancel()
             if self._interrupts.count > 1:
                 self._abandon()
-        return self._end()
 
     def _begin(self) -> None:
         """Say that the run starts or goes on, and take over what there is of it."""
@@ -361,7 +360,8 @@ class RunLoop:
         self._live.clear()
         self._watched.clear()
 
-    def _end(self) -> RunStatus:
+    def end(self) -> RunStatus:
+        """Wait for the last pages, and record how the run ended."""
         end = max(self._clock(), self._started)
         for missing in self._pages.finish(CANCEL_GRACE_S if self._cancelled else PAGE_BOUND_S):
             message = self._redactor.text(f"no HTML page of {missing.key}: {missing.problem}")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,16 +12,14 @@ from pathlib import Path
 
 from pynb_dag_runner import checks, events, provenance, reports
 from pynb_dag_runner.attempts import resources_of
-from pynb_dag_runner.dag import Dag, NotebookSource
+from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.earlier import Earlier
 from pynb_dag_runner.errors import PipelineError
+from pynb_dag_runner.executors import StartExecutor, executor_factory
 from pynb_dag_runner.executors.base import Executor
-from pynb_dag_runner.executors.inline import InlineExecutor
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
-from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Outcome, RunStatus
-from pynb_dag_runner.pages import Pages
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.project import project_of
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
@@ -31,7 +30,7 @@ from pynb_dag_runner.run_folder.lock import FolderLock
 from pynb_dag_runner.run_folder.records import DriverRecord, RunRecord, SettingsRecord, TargetRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.run_loop import Listener, RunLoop
-from pynb_dag_runner.work.kernels import servers
+from pynb_dag_runner.warm import WarmProcesses
 from pynb_dag_runner.work.sweeping import sweep
 
 _MAY_HAVE_DIED = (Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.CANCELLED)
@@ -59,8 +58,28 @@ class _Engine:
 
     executor: Executor
     notes: tuple[str, ...]
-    fork_server: ServerPlace | None
-    pages: Pages
+    closing: "_Closing"
+
+
+class _Closing:
+    """Closes an engine once: beside something else if :meth:`begin` was called, else when it is called."""
+
+    def __init__(self, engine: Executor) -> None:
+        self._close = engine.close
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="closing")
+        self._begun: Future[None] | None = None
+
+    def begin(self) -> None:
+        """Go on while the engine is closed: a Ray takes a third of a second."""
+        self._begun = self._thread.submit(self._close)
+
+    def __call__(self) -> None:
+        """Wait for the end of what was begun, or close it now."""
+        if self._begun is None:
+            self._close()
+        else:
+            self._begun.result()
+        self._thread.shutdown()
 
 
 def _now() -> datetime:
@@ -71,12 +90,13 @@ def run_dag(
     dag: Dag,
     *,
     output_dir: Path,
-    executor: Callable[[], Executor],
+    executor: StartExecutor,
     settings: SettingsRecord,
     base_dir: Path,
     target: TargetRecord | None = None,
     listeners: Sequence[Listener] = (),
     clock: Callable[[], datetime] = _now,
+    warm: WarmProcesses | None = None,
 ) -> RunResult:
     """Run a pipeline to its end, whatever its tasks do.
 
@@ -88,6 +108,7 @@ def run_dag(
         target: where the pipeline was loaded from, for a resume.
         listeners: called with each event after it is recorded.
         clock: gives the current time with a time zone.
+        warm: processes for this run, if they have been started; the caller closes them. None: they are started here.
 
     Raises:
         OutputDirectoryError: no run folder can be made.
@@ -101,7 +122,8 @@ def run_dag(
         discard.callback(_remove_empty, folder)
         stack.enter_context(FolderLock(folder))
         interrupts = stack.enter_context(Interrupts())
-        engine, driver = _start_engine(executor, settings, dag, base_dir, stack)
+        warm = warm or stack.enter_context(WarmProcesses.for_run(dag, settings))
+        engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
         record = RunRecord(
             run_id=run_id,
             pipeline=dag.name,
@@ -120,14 +142,14 @@ def run_dag(
         )
         writer = RunWriter(folder, record)
         discard.pop_all()  # from here on there is something worth keeping
-        _drive(dag, record, engine, writer, interrupts, stack, listeners, clock, redactor)
+        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor)
     return _result(folder, listeners, clock, redactor)
 
 
 def resume_dag(
     preparation: Preparation,
     *,
-    executor: Callable[[], Executor],
+    executor: StartExecutor,
     settings: SettingsRecord,
     base_dir: Path,
     target: TargetRecord | None = None,
@@ -145,8 +167,14 @@ def resume_dag(
         return _result_of(preparation.run)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        needed = executor if preparation.resumption.again else InlineExecutor
-        engine, driver = _start_engine(needed, settings, dag, base_dir, stack)
+        if preparation.resumption.again:
+            warm = stack.enter_context(WarmProcesses.for_run(dag, settings))
+        else:
+            executor, warm = (
+                executor_factory("inline"),
+                stack.enter_context(WarmProcesses(hosts=False, notebooks=False)),
+            )
+        engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
         record = preparation.record(
             now=max(clock(), preparation.run.end or preparation.run.start),
             settings=settings,
@@ -157,19 +185,23 @@ def resume_dag(
             versions=provenance.library_versions(),
         )
         writer = RunWriter(folder, record)
-        _drive(dag, record, engine, writer, interrupts, stack, listeners, clock, redactor, preparation.earlier)
+        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, preparation.earlier)
     return _result(folder, listeners, clock, redactor)
 
 
 def _start_engine(
-    executor: Callable[[], Executor], settings: SettingsRecord, dag: Dag, base_dir: Path, stack: ExitStack
+    executor: StartExecutor,
+    settings: SettingsRecord,
+    dag: Dag,
+    base_dir: Path,
+    warm: WarmProcesses,
+    stack: ExitStack,
 ) -> tuple[_Engine, DriverRecord]:
     """Start it, to be closed by ``stack``, and see whether it can ever give what is asked for."""
     mark_before = os.environ.get(ENGINE_VARIABLE)
-    # These import while the engine starts, which waits most of its time.
-    fork_server, pages = _start_helpers(dag, stack)
-    engine = executor()
-    stack.callback(engine.close)
+    engine = executor(warm.new_host)
+    closing = _Closing(engine)
+    stack.callback(closing)
     lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
     if lacking and not settings.wait_for_nodes:
         raise PipelineError(dag.name, lacking)
@@ -177,32 +209,14 @@ def _start_engine(
     notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
     driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
-    return _Engine(engine, notes, fork_server, pages), driver
-
-
-def _start_helpers(dag: Dag, stack: ExitStack) -> tuple[ServerPlace | None, Pages]:
-    """Start what notebooks need beside an engine, to be closed by ``stack``.
-
-    Returns:
-        Where the kernels of this machine come from, None if each is started; and what makes pages.
-    """
-    pages = Pages()
-    stack.callback(pages.close)
-    if not any(isinstance(task.source, NotebookSource) for task in dag.tasks):
-        return None, pages
-    place = None
-    if is_possible():
-        server = servers.start(dag.preload)
-        stack.callback(server.close)
-        place = server.place
-    pages.start()
-    return place, pages
+    return _Engine(engine, notes, closing), driver
 
 
 def _drive(
     dag: Dag,
     record: RunRecord,
     engine: _Engine,
+    warm: WarmProcesses,
     writer: RunWriter,
     interrupts: Interrupts,
     stack: ExitStack,
@@ -221,13 +235,15 @@ def _drive(
         listeners,
         clock,
         interrupts,
-        engine.pages,
+        warm.pages,
         earlier=earlier,
         notes=engine.notes,
         redactor=redactor,
-        fork_server=engine.fork_server,
+        fork_server=warm.kernels,
     )
-    loop.to_the_end()
+    loop.run_tasks()
+    engine.closing.begin()
+    loop.end()
 
 
 def _result(

@@ -36,7 +36,7 @@ FLOORS = (
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
     {"attempts", "checks", "console", "fingerprints", "pages"},
     # 4: what is written down of a pipeline; the loop.
-    {"recording", "run_loop"},
+    {"recording", "run_loop", "warm"},
     # 5: a run folder opened again.
     {"reopening"},
     # 6: where all of them meet.

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # as for the scripts here, which
 
 from browser import chromium, chromium_program, context_for_mlflow
 from sample_runs import SampleRuns, make_sample_runs
-from sample_store import UploadedRun, fill_store, running_ui
+from sample_store import UploadedRun, fill_store, running_ui, upload_runs
 
 _FIRST_PORT = 25000
 
@@ -50,6 +50,14 @@ def ui(samples: SampleRuns, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     runs = fill_store(store, samples.by_name)
     with running_ui(store, _FIRST_PORT) as (address, _):
         yield SampleUi(address=address, runs=runs)
+
+
+@pytest.fixture(scope="session")
+def served(samples: SampleRuns, ui: SampleUi) -> SampleUi:
+    """Two of the runs as a team's server has them: sent to it, files included, and not written to its store."""
+    folders = {name: samples.by_name[name] for name in ("succeeded", "failed")}
+    runs = upload_runs(ui.address, folders, "--experiment", "through the server")
+    return SampleUi(address=ui.address, runs=runs)
 
 
 @pytest.fixture(scope="module")

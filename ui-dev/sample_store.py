@@ -54,7 +54,21 @@ def fill_store(directory: Path, folders: Mapping[str, Path]) -> dict[str, Upload
         StoreProblem: an upload failed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    command = [str(PROGRAM), "upload", "--json", "--tracking-uri", _uri(directory), *map(str, folders.values())]
+    return upload_runs(_uri(directory), folders)
+
+
+def upload_runs(uri: str, folders: Mapping[str, Path], *options: str) -> dict[str, UploadedRun]:
+    """Upload run folders.
+
+    Args:
+        uri: of a file or a server.
+        folders: name for people -> run folder.
+        options: of the command.
+
+    Raises:
+        StoreProblem: an upload failed.
+    """
+    command = [str(PROGRAM), "upload", "--json", "--tracking-uri", uri, *options, *map(str, folders.values())]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
     )

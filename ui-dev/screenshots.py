@@ -108,15 +108,22 @@ def _timeline_and_comparison(browser: Browser, address: str, uploads: Mapping[st
         page.goto(address + whole.experiment_page + "&compareRunsMode=CHART")
         expect(page.get_by_role("heading", name="roc_auc/", exact=False).first).to_be_visible()
         _take(page, "mlflow-charts.png")
+    _failed(browser, address, uploads["small"])
 
-        # MLflow lists ten child runs, the latest: the smaller run has no more.
-        page.goto(address + uploads["small"].page)
+
+def _failed(browser: Browser, address: str, small: UploadedRun) -> None:
+    """The traceback in a notebook. MLflow lists ten child runs, the latest: the smaller run has no more."""
+    with context_for_mlflow(browser) as context:
+        page = context.new_page()
+        page.goto(address + small.page)
         page.locator("xpath=//*[text()='Child runs']/following::a[.='ingest'][1]").click()
         page.get_by_role("link", name="ingest (attempt 1)").first.click()
         expect(page.get_by_role("heading", name="ingest (attempt 1)")).to_be_visible()
         page.get_by_role("tab", name="Artifacts").click()
         page.get_by_text("notebook.html", exact=True).first.click()
-        expect(page.frame_locator("iframe").get_by_role("alert")).to_be_visible()
+        traceback = page.frame_locator("iframe").get_by_text("Traceback (most recent call last)").first
+        traceback.evaluate("element => element.scrollIntoView({block: 'center'})")
+        expect(traceback).to_be_in_viewport()
         _take(page, "mlflow-failed.png")
 
 

@@ -174,3 +174,18 @@ def test_nothing_is_asked_of_other_servers(page: Page, ui: SampleUi) -> None:
     expect(open_notebook(page).locator("img").first).to_be_visible()
     assert any("notebook.html" in url for url in asked)
     assert [url for url in asked if not url.startswith((f"{ui.address}/", "blob:", "data:"))] == []
+
+
+def test_pages_that_went_through_a_server_are_the_same(page: Page, served: SampleUi) -> None:
+    page.goto(served.run_page("succeeded"))
+    open_related_run(page, "Child runs", "fit-2")
+    notebook = open_notebook(page)
+    expect(notebook.get_by_text("degree 2: mean squared error")).to_be_visible()
+    expect(notebook.locator("img").first).to_be_visible()
+    assert is_drawn(notebook)
+    page.goto(served.run_page("failed"))
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("report.html", exact=True).first.click()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="What went wrong")).to_be_visible()
+    page.goto(served.address + served.runs["succeeded"].view_page)
+    expect(page.get_by_role("columnheader", name="error/fit-1").first).to_be_attached()

@@ -54,7 +54,10 @@ def ours(work: Work, uri: str, experiment: str) -> None:
 
 
 def naive_fluent(work: Work, uri: str, experiment: str) -> None:
-    """What most people write: nested ``start_run`` and one call for each value. It can't keep the original times."""
+    """What most people write: nested ``start_run``, one call for each parameter, metric and file.
+
+    It can't keep the original times.
+    """
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=work.parent.name):

@@ -1,7 +1,6 @@
 """Datasets and logged models through MLflow's own client."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_bridge.captured_values import CapturedDataset
@@ -61,15 +60,6 @@ class ModelCalls:
                     model_type=model.model_type,
                 )
             )
-
-    def log_artifact(self, model: StoredModel, path: Path, directory: str) -> None:
-        """Through the artifact store itself: the client's own method asks for the model first."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        with translated(self._target):
-            repository = get_artifact_repository(model.artifact_uri, tracking_uri=self._target.uri)
-            send: Callable[[str, str | None], None] = repository.log_artifact
-            send(str(path), directory or None)
 
     def finish(self, run_id: str, stored: StoredModel, model: MappedModel) -> None:
         """The tag that makes it complete comes last."""

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_bridge.captured_values import CapturedTrace
 from mlflow_bridge.client.errors import translated
 from mlflow_bridge.client.models import ModelCalls
-from mlflow_bridge.client.traces import log_trace
+from mlflow_bridge.client.traces import log_task_trace, log_trace
 from mlflow_bridge.errors import StoreError
 from mlflow_bridge.target import Target
 from mlflow_bridge.traces import Trace
@@ -102,12 +104,12 @@ class MlflowStore:
         with translated(self.target):
             return _stored(self._client.create_run(experiment_id, start_ms, dict(tags), name))
 
-    def log_artifact(self, run: StoredRun, path: Path, directory: str) -> None:
-        """Through the artifact store itself: the client's own method asks for the run first."""
+    def log_artifact(self, artifact_uri: str, path: Path, directory: str) -> None:
+        """Through the artifact store itself: the client's own methods ask for the run or model first."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with translated(self.target):
-            repository = get_artifact_repository(run.artifact_uri, tracking_uri=self.target.uri)
+            repository = get_artifact_repository(artifact_uri, tracking_uri=self.target.uri)
             send: Callable[[str, str | None], None] = repository.log_artifact
             send(str(path), directory or None)
 
@@ -140,9 +142,19 @@ class MlflowStore:
 
     def log_trace(self, experiment_id: str, run_id: str, trace: Trace) -> None:
         """Not through MLflow's public client, which can't choose ids: an error here may be of any kind."""
+        with self._anything_translated():
+            log_trace(self.target, experiment_id, run_id, trace)
+
+    def log_task_trace(self, experiment_id: str, trace: CapturedTrace) -> str:
+        """As :meth:`log_trace`."""
+        with self._anything_translated():
+            return log_task_trace(self.target, experiment_id, trace)
+
+    @contextmanager
+    def _anything_translated(self) -> Iterator[None]:
         try:
             with translated(self.target):
-                log_trace(self.target, experiment_id, run_id, trace)
+                yield
         except StoreError:
             raise
         except Exception as error:

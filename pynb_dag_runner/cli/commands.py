@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pynb_dag_runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -78,11 +80,13 @@ class CommandTable(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _plugins() -> dict[str, EntryPoint]:
+def _plugins() -> "dict[str, EntryPoint]":
+    from importlib.metadata import entry_points  # a tenth of what show takes; our own commands do without
+
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _load(plugin: EntryPoint) -> click.Command:
+def _load(plugin: "EntryPoint") -> click.Command:
     """A plug-in's command; one broken plug-in must not take the others, or ``--help``, with it."""
     try:
         command = plugin.load()
@@ -93,7 +97,7 @@ def _load(plugin: EntryPoint) -> click.Command:
     return command
 
 
-def _broken(plugin: EntryPoint, problem: str) -> click.Command:
+def _broken(plugin: "EntryPoint", problem: str) -> click.Command:
     def fail() -> None:
         raise UsageError(f"the command {plugin.name!r} can't be loaded from {plugin.value}: {problem}")
 

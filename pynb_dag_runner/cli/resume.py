@@ -86,7 +86,7 @@ def resume(
         with console:
             result = resume_dag(
                 preparation,
-                executor=engine_of(settings, dag),
+                executor=engine_of(settings),
                 settings=settings,
                 base_dir=pipeline.base_dir,
                 target=found,

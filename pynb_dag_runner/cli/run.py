@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from pynb_dag_runner.console import RunConsole
     from pynb_dag_runner.dag import Dag
     from pynb_dag_runner.definitions import PipelineDefinition
-    from pynb_dag_runner.executors.base import Executor
+    from pynb_dag_runner.executors import StartExecutor
     from pynb_dag_runner.pipelines import Pipeline
     from pynb_dag_runner.run_folder.records import SettingsRecord
     from pynb_dag_runner.runner import RunResult
+    from pynb_dag_runner.warm import WarmProcesses
 
 EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED: 130}
 
@@ -97,36 +99,47 @@ def run(
     """
     _check(upstream and not tasks, wait_for_nodes and ray_address is None)
     check_engine(executor or "ray", ray_address, num_cpus)
-    from pynb_dag_runner.loading import load, target_record
-    from pynb_dag_runner.run_folder.records import SettingsRecord
+    with stdout_for_result() as out, _warm(target, executor, ray_address, dry_run) as warm:
+        from pynb_dag_runner.loading import load, target_record
+        from pynb_dag_runner.run_folder.records import SettingsRecord
+        from pynb_dag_runner.runner import run_dag
 
-    with stdout_for_result() as out:
         pipeline = load(target, Path.cwd())
-        executor = executor or executor_for(pipeline, ray_address)
-        engine = {"executor": executor, "num_cpus": num_cpus, "ray_address": ray_address}
+        engine = {"executor": executor or executor_for(pipeline, ray_address), "num_cpus": num_cpus}
+        cluster = {"ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
         chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream}
-        settings = SettingsRecord.model_validate(engine | chosen | {"wait_for_nodes": wait_for_nodes})
+        settings = SettingsRecord.model_validate(engine | cluster | chosen)
         dag = build(pipeline, given_parameters(parameter, parameters_file))
         dag = dag.select(tasks, with_upstream=upstream) if tasks else dag
         if dry_run:
             out.write(_plan(dag, as_json))
             return 0
         upload = uploader()
-        with run_console(dag, live=executor != "inline", silent=no_progress) as console:
-            from pynb_dag_runner.runner import run_dag
-
+        with run_console(dag, live=settings.executor != "inline", silent=no_progress) as console:
             result = run_dag(
                 dag,
                 output_dir=output_dir,
-                executor=engine_of(settings, dag),
+                executor=engine_of(settings),
                 settings=settings,
                 base_dir=pipeline.base_dir,
                 target=target_record(target, Path.cwd()),
                 listeners=(console,),
+                warm=warm,
             )
         console.summarise(result.status, result.folder, list(result.tasks.values()))
         out.write(result_text(result, console.duration_s, upload, as_json))
     return EXIT_CODES[result.status]
+
+
+def _warm(
+    target: str, executor: str | None, ray_address: str | None, dry_run: bool
+) -> "AbstractContextManager[WarmProcesses | None]":
+    """For a single notebook: its processes import while this one does, which takes as long as the notebook's start."""
+    from pynb_dag_runner.warm import WarmProcesses, is_probably_notebook
+
+    if executor in (None, "process") and ray_address is None and not dry_run and is_probably_notebook(Path(target)):
+        return WarmProcesses(hosts=True, notebooks=True)
+    return nullcontext()
 
 
 def executor_for(pipeline: "PipelineDefinition | Pipeline", ray_address: str | None) -> Literal["ray", "process"]:
@@ -163,17 +176,11 @@ def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -
         raise click.UsageError("--num-cpus is for a Ray of our own; the cluster at --ray-address has its own number")
 
 
-def engine_of(settings: "SettingsRecord", dag: "Dag") -> "Callable[[], Executor]":
+def engine_of(settings: "SettingsRecord") -> "StartExecutor":
     """Starts the engine that a run was asked to run on."""
     from pynb_dag_runner.executors import executor_factory
-    from pynb_dag_runner.work import attempt_modules
 
-    return executor_factory(
-        settings.executor,
-        num_cpus=settings.num_cpus,
-        ray_address=settings.ray_address,
-        modules=attempt_modules(dag),
-    )
+    return executor_factory(settings.executor, num_cpus=settings.num_cpus, ray_address=settings.ray_address)
 
 
 def run_console(

@@ -8,7 +8,6 @@ need, by :func:`run`.
 """
 
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -24,9 +23,7 @@ import cloudpickle
 from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver
 from pynb_dag_runner.executors.cancellation import Cancellation
 from pynb_dag_runner.executors.frames import Frame
-
-_PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
+from pynb_dag_runner.fork_server.child import die_with
 
 
 def main() -> None:
@@ -35,10 +32,7 @@ def main() -> None:
     Arguments: the connection's file descriptor, the supervisor's pid, and modules to import before there is a job.
     """
     descriptor, supervisor, modules = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor:
-            os._exit(1)  # it died before the line above
+    die_with(supervisor)
     # Ray blocks some signals in its workers, and children inherit the mask.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for module in modules:

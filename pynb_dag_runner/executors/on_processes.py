@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
+from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
 from pynb_dag_runner.project import PackedProject
@@ -39,12 +39,12 @@ class ProcessExecutor:
 
     Args:
         num_cpus: processors to share out; None: as many as this process may use.
-        modules: that jobs need; imported before there are jobs.
+        new_host: makes a process for jobs.
     """
 
     in_process = False
 
-    def __init__(self, *, num_cpus: int | None = None, modules: Sequence[str] = ()) -> None:
+    def __init__(self, *, num_cpus: int | None = None, new_host: Callable[[], Host] = Host) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="pdr-", dir="/tmp"))
         self._watchdog = Watchdog(str(self._directory))
         self._total = Resources(num_cpus=float(num_cpus or usable_cpus()), memory=float(total_memory_bytes()))
@@ -52,7 +52,7 @@ class ProcessExecutor:
         self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)
         self._waiting: dict[Resources, deque[Job]] = {}
         self._running: dict[str, tuple[Job, Host]] = {}
-        self._server = HostServer(modules)
+        self._new_host = new_host
         self._idle: list[Host] = []
         self._cancelled: set[str] = set()
         self._events: list[JobEvent] = []
@@ -96,7 +96,7 @@ class ProcessExecutor:
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
-        host = self._idle.pop() if self._idle else self._server.new_host()
+        host = self._idle.pop() if self._idle else self._new_host()
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
         host.begin([entry for entry in sys.path if entry], cloudpickle.dumps(job.call), inputs, job.limits)
@@ -168,7 +168,6 @@ class ProcessExecutor:
         self._idle.clear()
         self._running.clear()
         self._waiting.clear()
-        self._server.close()
         self._watchdog.close()
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosting import Ended, HostServer
+from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
@@ -59,7 +59,7 @@ class RayExecutor:
     Args:
         num_cpus: processors to share out here; None: as many as this process may use.
         address: an existing cluster, as ``ray.init`` takes it; None: start one for this executor alone.
-        modules: that jobs need: a private Ray's workers import them before there are jobs.
+        new_host: makes a process for jobs, in a worker of a private Ray.
 
     Raises:
         ExecutorError: Ray does not start.
@@ -67,15 +67,9 @@ class RayExecutor:
 
     in_process = False
 
-    def __init__(self, *, num_cpus: int | None = None, address: str | None = None, modules: Sequence[str] = ()) -> None:
-        self._server = HostServer(modules if address is None else ())
-        try:
-            self._connect(num_cpus, address)
-        except BaseException:
-            self._server.close()
-            raise
-
-    def _connect(self, num_cpus: int | None, address: str | None) -> None:
+    def __init__(
+        self, *, num_cpus: int | None = None, address: str | None = None, new_host: Callable[[], Host] = Host
+    ) -> None:
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
@@ -96,7 +90,7 @@ class RayExecutor:
         if not self._session.joined:
             (here,) = self.capacity()
             scratch = Path(os.environ[SCRATCH_VARIABLE])
-            self._lanes = Lanes(self._ray, scratch, here, self._window, self._server.new_host)
+            self._lanes = Lanes(self._ray, scratch, here, self._window, new_host)
             self._lanes.warm_up(Resources())
         options = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": _MESSAGES_AHEAD}
         self._relay = self._ray.remote(**options)(relay)
@@ -244,7 +238,6 @@ class RayExecutor:
         self._generators.clear()
         self._waiting.clear()
         self._session.close()
-        self._server.close()
 
 
 def _resources(amounts: dict[str, float]) -> Resources:

@@ -103,6 +103,7 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     die_with(origin.pid)
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (origin.files, hard))
     output, error, *others = descriptors
@@ -179,11 +180,16 @@ def _exit_code(end: SystemExit) -> int:
     return 1
 
 
-def die_with(parent: int) -> None:
-    """Have the system end this process when the one that forked it, ``parent``, ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before the line above
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the system send this process a signal when the one that started it, ``parent``, ends: to the very thread.
+
+    Raises:
+        SystemExit: it has ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            sys.exit(1)  # it ended before the line above
 
 
 def _stand_in_line(oom_score_adj: int) -> None:

@@ -87,9 +87,9 @@ class ForkServer:
             # Bound before there is a server: who comes early waits.
             listeners = [bound.enter_context(_bound(directory / name)) for name in self.place.names]
             descriptors = [listener.fileno() for listener in listeners]
-            numbers = ",".join(map(str, descriptors))
+            owner, numbers = str(os.getpid()), ",".join(map(str, descriptors))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", SERVER, str(directory), numbers, entry, ",".join(modules), *preload],
+                [sys.executable, "-m", SERVER, owner, str(directory), numbers, entry, ",".join(modules), *preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -1,9 +1,9 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server DIRECTORY SOCKETS ENTRY MODULES [PRELOAD ...]``. SOCKETS are the file
-descriptors of those that it listens to, the last one without the preload. ENTRY is a module with two functions:
-``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is what a process
-does. MODULES, names with commas between them, are imported as well.
+``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY SOCKETS ENTRY MODULES [PRELOAD ...]``. OWNER is a pid.
+SOCKETS are the file descriptors of those that it listens to, the last one without the preload. ENTRY is a module with
+two functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is
+what a process does. MODULES, names with commas between them, are imported as well.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -159,7 +159,8 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    directory, sockets, entry_name, modules, *preload = sys.argv[1:]
+    owner_pid, directory, sockets, entry_name, modules, *preload = sys.argv[1:]
+    _end_with(int(owner_pid), directory)
     if not sys.flags.safe_path:
         del sys.path[0]  # where the server was started; its processes put their own directory there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -197,8 +198,20 @@ def main() -> None:
         end_of(lambda: entry.run(list(request.arguments), given))
 
 
+def _end_with(owner: int, directory: str) -> None:
+    """End at once when the owner does, also in the middle of an import."""
+
+    def end(_number: int, _frame: object) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(0)  # the system ends its processes with it
+
+    signal.signal(signal.SIGTERM, end)
+    die_with(owner, signal.SIGTERM)
+
+
 def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:
     """A child of the server that has imported more, so that what goes wrong with that harms it alone."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(origin.pid)
     refusal = None
     files = _open_files()

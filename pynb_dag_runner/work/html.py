@@ -95,9 +95,8 @@ def main() -> None:
     the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook. The only argument
     is the pid of whoever asks.
     """
-    if sys.platform == "linux":
-        # Its input ends, too, but that it would see after its imports, on a busy machine half a minute later.
-        die_with(int(sys.argv[1]))
+    # Its input ends, too, but that it would see after its imports, on a busy machine half a minute later.
+    die_with(int(sys.argv[1]))
     _give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer

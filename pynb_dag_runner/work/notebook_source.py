@@ -7,9 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jupytext
 import nbformat
-from jupytext.formats import NOTEBOOK_EXTENSIONS
+
+from pynb_dag_runner.work.without import without
+
+with without("tornado"):  # for Jupyter's contents managers, which Jupytext can also be: half of its import
+    import jupytext
+    from jupytext.formats import NOTEBOOK_EXTENSIONS
 
 SUFFIXES = tuple(NOTEBOOK_EXTENSIONS)
 """Endings of files that can be notebooks."""

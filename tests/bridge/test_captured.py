@@ -153,3 +153,20 @@ def test_what_an_unfinished_write_to_a_log_ahead_holds_is_read(tmp_path: Path) -
     [run] = read_captured(tmp_path, attempt).runs
     assert run.name == "later"
     assert sorted(path.name for path in database.parent.iterdir()) == ["mlflow.db", "mlflow.db-wal"]
+
+
+def test_what_belongs_to_no_run_is_named_and_stays(tmp_path: Path) -> None:
+    attempt = make_capture(
+        tmp_path,
+        insert_run(),
+        "CREATE TABLE registered_model_tags (key VARCHAR, value VARCHAR, name VARCHAR)",
+        "INSERT INTO registered_model_tags VALUES ('mlflow.prompt.is_prompt', 'true', 'greeting'), "
+        "('mood', 'true', 'a model'), ('mlflow.prompt.is_prompt', 'true', 'farewell')",
+        "CREATE TABLE evaluation_datasets (name VARCHAR)",
+        "INSERT INTO evaluation_datasets VALUES ('questions')",
+    )
+    place = tmp_path / attempt.folder
+    assert read_captured(tmp_path, attempt).warnings == (
+        f"{place}: prompts that the task registered stay there: farewell, greeting",
+        f"{place}: evaluation datasets that the task registered stay there: questions",
+    )

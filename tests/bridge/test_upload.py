@@ -104,13 +104,14 @@ def test_the_parent_has_report_index_and_a_note(uri: str, experiment: str, tmp_p
     assert link in contents.content(by_key[""], "index.md", tmp_path).decode()
 
 
-def test_uploading_again_changes_nothing(uri: str, experiment: str, tmp_path: Path) -> None:
+def test_uploading_again_and_again_changes_nothing(uri: str, experiment: str, tmp_path: Path) -> None:
     folder = failed_run(tmp_path)
     first = upload(folder, uri, experiment)
     before = [run.to_dictionary() for run in Contents(uri, experiment).runs()]
-    second = upload(folder, uri, experiment)
-    assert second.outcome is UploadOutcome.UNCHANGED
-    assert second.mlflow_run_id == first.mlflow_run_id
+    for _ in range(9):
+        again = upload(folder, uri, experiment)
+        assert again.outcome is UploadOutcome.UNCHANGED
+        assert again.mlflow_run_id == first.mlflow_run_id
     assert [run.to_dictionary() for run in Contents(uri, experiment).runs()] == before
 
 

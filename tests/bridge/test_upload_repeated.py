@@ -156,19 +156,33 @@ def test_after_two_uploads_the_links_lead_to_the_runs_that_are_left(
         assert by_key[name].info.run_id in by_key[""].data.tags["mlflow.note.content"]
 
 
+def upload_at_once(folders: list[Path], uri: str, experiment: str) -> None:
+    code = "import sys; from mlflow_bridge import upload; upload(*sys.argv[1:])"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder), uri, experiment], stderr=subprocess.PIPE)
+        for folder in folders
+    ]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(folders), errors
+
+
 def test_two_processes_that_upload_to_a_new_store_at_once_leave_one_set(tmp_path: Path) -> None:
     folder = small_run(tmp_path / "runs")
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    code = "import sys; from mlflow_bridge import upload; upload(sys.argv[1], sys.argv[2])"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(path), uri], cwd=tmp_path, stderr=subprocess.PIPE)
-        for path in (folder, copy)
-    ]
-    errors = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    upload_at_once([folder, copy], uri, "digits")
     assert_one_complete_set(Contents(uri, "digits"))
+
+
+def test_processes_that_upload_to_a_server_at_once_leave_one_set(
+    server_uri: str, experiment: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    upload_at_once([folder, folder, copy], server_uri, experiment)
+    assert_one_complete_set(Contents(server_uri, experiment))
 
 
 def test_an_upload_that_was_killed_is_completed(server_uri: str, experiment: str, tmp_path: Path) -> None:

@@ -29,11 +29,12 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
+from pynb_dag_runner.executors.hosting import Host, HostServer
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)()
+    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)(Host)
     yield started
     started.close()
 
@@ -42,10 +43,11 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
     name, _, forked = request.param.partition(", ")
-    modules = ("pynb_dag_runner.work.attempt",) if forked else ()
-    started = executor_factory(name, num_cpus=2, modules=modules)()
+    server = HostServer(("pynb_dag_runner.work.attempt",) if forked else ())
+    started = executor_factory(name, num_cpus=2)(server.new_host)
     yield started
     started.close()
+    server.close()
 
 
 def finish(executor: Executor, *jobs: Job) -> list[JobEvent]:
@@ -261,7 +263,7 @@ def test_a_job_starts_in_the_directory_of_the_one_before_it_and_not_where_that_w
 @pytest.mark.parametrize("hosted", ["ray"], indirect=True)
 def test_a_second_ray_in_one_process_is_refused_in_words(hosted: Executor) -> None:
     with pytest.raises(ExecutorError, match="already running in this process"):
-        executor_factory("ray")()
+        executor_factory("ray")(Host)
 
 
 def test_resources_name_what_is_lacking() -> None:

@@ -20,13 +20,14 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
+from pynb_dag_runner.executors.hosting import Host
 
 SMALL = Resources(num_cpus=0.5)
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Executor]:
-    started = executor_factory("ray", num_cpus=2)()
+    started = executor_factory("ray", num_cpus=2)(Host)
     yield started
     started.close()
 

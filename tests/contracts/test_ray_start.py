@@ -14,6 +14,7 @@ import ray
 
 from pynb_dag_runner.executors import executor_factory, ray_start
 from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, Keep
+from pynb_dag_runner.executors.hosting import Host
 from pynb_dag_runner.executors.watchdog import VARIABLE
 from pynb_dag_runner.process_table import with_mark
 
@@ -35,7 +36,7 @@ BEFORE = private_functions()
 
 @pytest.fixture(scope="module")
 def lean() -> Iterator[Executor]:
-    started = executor_factory("ray", num_cpus=2)()
+    started = executor_factory("ray", num_cpus=2)(Host)
     yield started
     started.close()
 

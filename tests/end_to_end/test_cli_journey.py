@@ -94,7 +94,7 @@ def test_the_run_has_succeeded_with_its_parameters(folder: Path) -> None:
 def test_show_tells_of_every_task(folder: Path, project: Path) -> None:
     shown = pynb("show", folder, cwd=project).stdout
     assert re.search(r"^status +SUCCEEDED$", shown, re.MULTILINE)
-    assert re.search(r"^compare +SUCCEEDED +\+[\d.]+ s +[\d.]+ m?s +1 of 1$", shown, re.MULTILINE)
+    assert re.search(r"^compare +SUCCEEDED +\+[\d.]+ m?s +[\d.]+ m?s +1 of 1$", shown, re.MULTILINE)
     assert re.search(r"^report +runs/measurements/.+/report.html$", shown, re.MULTILINE)
 
 

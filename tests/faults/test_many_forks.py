@@ -61,7 +61,7 @@ def test_many_kernels_leave_server_and_asker_as_they_were(tmp_path: Path, place:
     asyncio.run(use_many(tmp_path, place, WARM, WARM + KERNELS))
     after = [(one.num_fds(), one.memory_full_info().uss) for one in (server, asker)]
     print(f"{KERNELS} kernels; server and asker before {before}, after {after}", file=sys.stderr)
-    assert [files for files, _ in after] == [files for files, _ in before]
+    assert all(now[0] <= then[0] for now, then in zip(after, before, strict=True))  # an end may not be noticed yet
     assert server.children() == []
     assert after[0][1] - before[0][1] < GROWTH_BYTES
 

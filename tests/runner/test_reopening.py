@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pynb_dag_runner import Pipeline, PipelineDefinition, RunFolderError, RunStatus, UsageError, read_run
-from pynb_dag_runner.executors.inline import InlineExecutor
+from pynb_dag_runner.executors import executor_factory
 from pynb_dag_runner.executors.on_processes import ProcessExecutor
 from pynb_dag_runner.kept_values import UnavailableValueError, check_own, read_kept_value
 from pynb_dag_runner.parameters import Text
@@ -188,7 +188,7 @@ class BackwardClock:
 
 def test_a_clock_that_goes_backwards_makes_no_negative_durations(tmp_path: Path) -> None:
     pipeline = one_task(tmp_path, fail, retries=2, retry_delay_s=0.01)
-    options: dict[str, Any] = {"executor": InlineExecutor, "settings": INLINE, "base_dir": tmp_path}
+    options: dict[str, Any] = {"executor": executor_factory("inline"), "settings": INLINE, "base_dir": tmp_path}
     result = run_dag(pipeline.build(), output_dir=tmp_path, clock=BackwardClock(), **options)
     with reopened(result.folder) as run:
         assert run.end is not None
@@ -217,7 +217,7 @@ def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(
         one_task(tmp_path, die).build(),
         output_dir=tmp_path,
         clock=BackwardClock(),
-        executor=lambda: ProcessExecutor(num_cpus=1),
+        executor=lambda new_host: ProcessExecutor(num_cpus=1, new_host=new_host),
         settings=SettingsRecord(executor="process"),
         base_dir=tmp_path,
     )
@@ -241,7 +241,7 @@ def test_time_between_drivers_is_no_time_of_the_run(tmp_path: Path) -> None:
     pipeline = one_task(tmp_path, fail)
     result = pipeline.run(output_dir=tmp_path, executor="inline", progress=False)
     days = timedelta(days=3)
-    later: dict[str, Any] = {"executor": InlineExecutor, "settings": INLINE, "base_dir": tmp_path}
+    later: dict[str, Any] = {"executor": executor_factory("inline"), "settings": INLINE, "base_dir": tmp_path}
     with reopened(result.folder) as run:
         preparation = prepare(run, pipeline.build(), tmp_path)
         resumed = resume_dag(preparation, clock=lambda: datetime.now(UTC) + days, **later)

@@ -60,7 +60,7 @@ def run_forgetfully(tmp_path: Path, losses: int, damage: Any = None) -> RunResul
     return run_dag(
         pipeline.build(),
         output_dir=tmp_path,
-        executor=Forgetful,
+        executor=lambda _: Forgetful(),
         settings=SettingsRecord(executor="inline"),
         base_dir=tmp_path,
         listeners=[listen],

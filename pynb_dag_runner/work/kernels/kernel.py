@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -24,6 +25,9 @@ from pynb_dag_runner.work.logs import Log
 
 START_BOUND_S = 120.0
 """jupyter_client's 60 s are too few on a loaded machine (papermill issue 776)."""
+
+_GREETING_S = 0.1
+"""A forked kernel's greeting comes within 20 ms."""
 
 ONLY_OWN = "only kernels of the runner's own interpreter are forked"
 NO_SERVER = f"there is no fork server: not on this system, or {SWITCH} is off"
@@ -134,15 +138,20 @@ class Kernel:
     async def _until_subscribed(self) -> None:
         """Wait until nothing that the kernel puts out from now on is lost: it says so to each new listener.
 
-        jupyter_client's way to know is to ask until something comes, and then 0.2 s for whether more does.
+        jupyter_client's way to know is to ask until something comes, and then 0.2 s for whether more does. Here
+        whatever comes will do: it came by the subscription. The greeting can get lost (ipykernel sends past the loop
+        that reads subscriptions, which may then not see one until the next), so after a moment the kernel is asked
+        something.
         """
-        while True:
+        give_up = time.monotonic() + START_BOUND_S
+        while time.monotonic() < give_up:
             try:
-                message = await self.client.get_iopub_msg(timeout=START_BOUND_S)
+                await self.client.get_iopub_msg(timeout=_GREETING_S)
             except Empty:
-                raise RuntimeError(f"Kernel didn't respond in {START_BOUND_S:g} seconds") from None
-            if message["msg_type"] == "iopub_welcome":
+                self.client.kernel_info()  # nobody waits for the answer; what it puts out on the way is enough
+            else:
                 return
+        raise RuntimeError(f"Kernel didn't respond in {START_BOUND_S:g} seconds")
 
     async def death(self) -> str:
         """How a kernel that died ended, in words."""

@@ -8,7 +8,6 @@ thread, which a cell that holds the GIL keeps from running. The system's PR_SET_
 """
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -18,18 +17,15 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
+from pynb_dag_runner.fork_server.child import die_with
+
 _START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
 """Modules that a kernel imports and that must not be imported before a fork."""
 
 
 def main() -> None:
     """Start the kernel; arguments are ipykernel's own."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if str(os.getppid()) != os.environ.get("JPY_PARENT_PID", str(os.getppid())):
-            os._exit(1)  # the starter died before the line above
+    die_with(int(os.environ.get("JPY_PARENT_PID", os.getppid())))
     # Ray blocks SIGINT in its workers, and children inherit the mask: without this no cell could be interrupted.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     from pynb_dag_runner.work.kernels.application import KernelApp
@@ -76,10 +72,11 @@ def _unstarted() -> Any:
 
 def _imported_by_a_kernel() -> list[str]:
     ours, theirs = os.pipe()
-    pid = os.fork()
+    server, pid = os.getpid(), os.fork()
     if pid == 0:
         os.close(ours)
         try:
+            die_with(server)
             os.write(theirs, json.dumps(_try_kernel()).encode())
         finally:
             os._exit(0)  # without the exit handlers of the process that it is a copy of

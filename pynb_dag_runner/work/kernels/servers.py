@@ -8,6 +8,13 @@ from pathlib import Path
 from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
 
+_NO_THREADS = {
+    # Tasks have one thread per processor that they hold, most often one; with more, numpy starts threads at its import.
+    "OMP_NUM_THREADS": "1",
+    **WITHOUT_THREADS,
+}
+"""What keeps libraries from starting threads when they are imported: no fork survives those."""
+
 _ENTRY = "pynb_dag_runner.work.kernels.main"
 
 
@@ -17,9 +24,7 @@ def start(preload: Sequence[str]) -> ForkServer:
     Args:
         preload: modules that notebooks import, to be imported before.
     """
-    # Tasks have one thread per processor that they hold, most often one; with more, numpy would start threads when it
-    # is imported, which no fork survives.
-    return ForkServer(_ENTRY, preload=preload, environment={"OMP_NUM_THREADS": "1", **WITHOUT_THREADS, **os.environ})
+    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ})
 
 
 def nearest(place: ServerPlace) -> ServerPlace:

@@ -1,0 +1,1 @@
+"""Pipelines and notebooks that are measured."""

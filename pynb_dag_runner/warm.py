@@ -1,0 +1,89 @@
+"""Processes that a run's tasks need beside its engine, started before they are needed.
+
+They import while the driver and the engine do, which wait for most of that time. Together they are what a task's first
+start would wait for: half a second for what runs attempts, another half for a kernel, and a second for the first page.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from pynb_dag_runner.dag import Dag
+from pynb_dag_runner.executors.hosting import Host, HostServer
+from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
+from pynb_dag_runner.pages import Pages
+from pynb_dag_runner.run_folder.records import SettingsRecord
+from pynb_dag_runner.work import attempt_modules
+from pynb_dag_runner.work.kernels import servers
+
+_CELLS = re.compile(rb"^# ?(?:%%|\+|---)", re.MULTILINE)
+_MAKES_PIPELINE = b"pynb_dag_runner"
+_GUESS_BYTES = 1 << 20
+
+
+class WarmProcesses:
+    """They end when this is closed, or when its process ends.
+
+    Args:
+        hosts: jobs will run in processes of this machine.
+        notebooks: there will be notebooks among the tasks.
+        preload: modules that notebooks import, see :class:`pynb_dag_runner.Pipeline`.
+
+    Attributes:
+        new_host: makes a process for jobs.
+        kernels: where the kernels of this machine come from; None: each is started.
+        pages: makes them.
+    """
+
+    def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = ()) -> None:
+        self._stack = ExitStack()
+        self.pages = Pages()
+        self._stack.callback(self.pages.close)
+        self.new_host: Callable[[], Host] = Host
+        self.kernels: ServerPlace | None = None
+        if hosts:
+            host_server = HostServer(attempt_modules(notebooks=notebooks))
+            self._stack.callback(host_server.close)
+            self.new_host = host_server.new_host
+        if notebooks and is_possible():
+            kernel_server = servers.start(preload)
+            self._stack.callback(kernel_server.close)
+            self.kernels = kernel_server.place
+        if notebooks:
+            self.pages.start()
+
+    @classmethod
+    def for_run(cls, dag: Dag, settings: SettingsRecord) -> Self:
+        """Those for a graph on an engine. Jobs on a cluster run elsewhere, those of ``inline`` in the driver."""
+        return cls(
+            hosts=settings.executor != "inline" and settings.ray_address is None,
+            notebooks=any(task.kind == "notebook" for task in dag.tasks),
+            preload=dag.preload,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End them; the engine, whose processes come from here, has ended before."""
+        self._stack.close()
+
+
+def is_probably_notebook(path: Path) -> bool:
+    """A guess whether a file is a notebook, from its name and its first cells, before anything is loaded.
+
+    A wrong one costs a little time and nothing else.
+    """
+    try:
+        if path.suffix != ".py":
+            return path.suffix == ".ipynb" and path.is_file()
+        with path.open("rb") as file:
+            begin = file.read(_GUESS_BYTES)
+    except OSError:
+        return False
+    return _CELLS.search(begin) is not None and _MAKES_PIPELINE not in begin
