@@ -132,7 +132,7 @@ def test_a_pipeline_with_a_preload_is_resumed_with_it(tmp_path: Path, executor: 
 )
 def test_who_runs_it_unless_somebody_chooses(tmp_path: Path, arguments: list[str], executor: str) -> None:
     base = project(tmp_path / "it", [])
-    done = pynb("run", *arguments, "--no-progress", cwd=base)
+    done = pynb("run", *arguments, "--no-progress", cwd=base, env=with_modules(base))
     assert done.returncode == 0, done.stderr
     assert json.loads((Path(done.stdout.strip()) / "run.json").read_text())["settings"]["executor"] == executor
 
