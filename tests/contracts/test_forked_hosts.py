@@ -155,7 +155,7 @@ def holds_memory() -> Generator[object]:
 
 def test_what_the_server_imported_is_not_the_job_s_memory(new_host: Callable[[], Host]) -> None:
     host = new_host()
-    messages, ended = said_by(host, holds_memory, Limits(memory_bytes=45_000_000))
+    messages, ended = said_by(host, holds_memory, Limits(memory_bytes=30_000_000))
     host.close()
     assert (messages, ended) == (["before", 20_000_000], Ended())
 

@@ -24,12 +24,13 @@ LOOK = """
     # %%
     import sys
     from pynb_dag_runner import tracking
-    tracking.set_output("there", sorted({"numpy", "matplotlib.pyplot", "pandas"} & set(sys.modules)))
+    tracking.set_output("there", sorted({"numpy", "matplotlib.pyplot", "pandas", "draws_at_import"} & set(sys.modules)))
 """
 DRAW = """
     # %%
     import os
     import matplotlib.pyplot as plt
+    import draws_at_import
     assert not os.path.exists("fails"), "as it is told"
     plt.rcParams["svg.hashsalt"] = "same"
     # %%
@@ -49,7 +50,11 @@ DRAW = """
     import pandas
     pandas.DataFrame({"x": [1, 2]})
 """
-PRELOAD = ["numpy", "pandas", "matplotlib.pyplot"]
+DRAWS_AT_IMPORT = """
+    import matplotlib.pyplot as plt
+    plt.close(plt.figure())  # chooses the backend, in a process that has no shell yet
+"""
+PRELOAD = ["numpy", "pandas", "matplotlib.pyplot", "draws_at_import"]
 
 
 def project(base: Path, preload: Sequence[str]) -> Path:
@@ -60,6 +65,7 @@ def project(base: Path, preload: Sequence[str]) -> Path:
             "pipeline.py": _dedent(PIPELINE.format(preload=list(preload))),
             "look.py": _dedent(LOOK),
             "draw.py": _dedent(DRAW),
+            "modules/draws_at_import.py": _dedent(DRAWS_AT_IMPORT),
         },
     )
 
@@ -68,8 +74,12 @@ def _dedent(text: str) -> str:
     return re.sub("^    ", "", text.strip("\n"), flags=re.MULTILINE)
 
 
-def run(folder: Path, executor: ExecutorName, *more: str, code: int = 0) -> Path:
-    done = pynb("run", "pipeline.py", "--executor", executor, "--no-progress", *more, cwd=folder)
+def with_modules(folder: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(folder / "modules")}
+
+
+def run(folder: Path, executor: ExecutorName, *, code: int = 0) -> Path:
+    done = pynb("run", "pipeline.py", "--executor", executor, "--no-progress", cwd=folder, env=with_modules(folder))
     assert done.returncode == code, done.stderr
     return Path(done.stdout.strip())
 
@@ -103,7 +113,7 @@ def test_a_pipeline_with_a_preload_is_resumed_with_it(tmp_path: Path, executor: 
     (base / "fails").touch()
     folder = run(base, executor, code=1)
     (base / "fails").unlink()
-    assert pynb("resume", folder, "--no-progress", cwd=base).returncode == 0
+    assert pynb("resume", folder, "--no-progress", cwd=base, env=with_modules(base)).returncode == 0
     assert read_run(folder).status is RunStatus.SUCCEEDED
     attempt = json.loads((folder / "tasks" / "draw" / "attempt-2" / "attempt.json").read_text())
     assert attempt["kernel_start"] == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
@@ -122,7 +132,7 @@ def test_a_pipeline_with_a_preload_is_resumed_with_it(tmp_path: Path, executor: 
 )
 def test_who_runs_it_unless_somebody_chooses(tmp_path: Path, arguments: list[str], executor: str) -> None:
     base = project(tmp_path / "it", [])
-    done = pynb("run", *arguments, "--no-progress", cwd=base)
+    done = pynb("run", *arguments, "--no-progress", cwd=base, env=with_modules(base))
     assert done.returncode == 0, done.stderr
     assert json.loads((Path(done.stdout.strip()) / "run.json").read_text())["settings"]["executor"] == executor
 
@@ -136,9 +146,9 @@ def test_a_cluster_s_address_chooses_ray_for_a_notebook_too(tmp_path: Path) -> N
 def test_a_notebook_run_alone_is_resumed_where_it_ran(tmp_path: Path) -> None:
     base = project(tmp_path / "it", [])
     (base / "fails").touch()
-    done = pynb("run", "draw.py", "--no-progress", cwd=base)
+    done = pynb("run", "draw.py", "--no-progress", cwd=base, env=with_modules(base))
     (base / "fails").unlink()
     folder = Path(done.stdout.strip())
-    assert pynb("resume", folder, "--no-progress", cwd=base).returncode == 0
+    assert pynb("resume", folder, "--no-progress", cwd=base, env=with_modules(base)).returncode == 0
     assert read_run(folder).status is RunStatus.SUCCEEDED
     assert json.loads((folder / "run.json").read_text())["settings"]["executor"] == "process"

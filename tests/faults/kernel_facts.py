@@ -77,11 +77,11 @@ OTHERS = {
     "drawn": "[random.random(), uuid.uuid4().hex, next(tempfile._get_candidate_names()),"
     " *(float(n.random.random()) for n in [sys.modules.get('numpy')] if n)]",
     "mark": "[entry for entry in Path('/proc/self/environ').read_text().split(chr(0))"
-    " if entry.startswith(('TEST_', 'PYNB_DAG_RUNNER_'))]",
+    " if entry.startswith('PYNB_DAG_RUNNER_')]",
 }
 
 CELL = f"""
-OWN = {("JPY_PARENT_PID", "MLFLOW_TRACKING_URI", "TEST_OF_KERNELS", "PYDEVD_USE_FRAME_EVAL", "RAY_AUTH_TOKEN")}
+OWN = {("JPY_PARENT_PID", "MLFLOW_TRACKING_URI", "PYDEVD_USE_FRAME_EVAL", "RAY_AUTH_TOKEN")}
 {IMPORTS}
 facts = {{
 {indent("".join(f"{name!r}: {expression},{chr(10)}" for name, expression in (SAME | OTHERS).items()), "    ")}}}

@@ -15,7 +15,8 @@ from pynb_dag_runner.work.kernels import servers, specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 
-MARK = "TEST_OF_KERNELS"
+MARK = "PYNB_DAG_RUNNER_TEST"
+"""Like those of an attempt, which differ from kernel to kernel and count as no obstacle for a preload."""
 
 
 @contextmanager

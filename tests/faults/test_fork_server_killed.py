@@ -1,5 +1,6 @@
 """Whoever a forked process depends on is killed: it goes, too, and a run goes on without."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ import pytest
 
 from pynb_dag_runner import Outcome, Pipeline, RunStatus
 from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.fork_server.client import ServerPlace
 from tests.end_to_end.cli_process import PROGRAM, environment
-from tests.faults.kernels import attempt_of, run_notebooks, start_of
+from tests.faults.kernels import attempt_of, fork_server, kernel, run_notebooks, start_of
 
 GONE_WITHIN_S = 10.0
 MARK = "TEST_OF_FORKS"
@@ -100,6 +102,31 @@ def test_a_run_goes_on_without_its_fork_server(tmp_path: Path, executor: Executo
     for how, _preloaded, remarks in (start_of(result, "kills", 2), start_of(result, "next")):
         assert how == "started"
         assert remarks.startswith("the fork server did not answer: ")
+
+
+@pytest.mark.parametrize("preload", [(), ("json",)])
+def test_kernels_go_with_the_server_whatever_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preload: tuple[str, ...]
+) -> None:
+    """Nobody looks after them: the system ends them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    stuck = "import ctypes\nctypes.PyDLL(None).sleep(600)"  # holds the interpreter's lock
+
+    async def kill_server(place: ServerPlace) -> None:
+        async with kernel(tmp_path, place) as one:
+            server = psutil.Process(one.manager.provisioner.pid).parent()
+            assert one.how is not None
+            assert server is not None
+            assert one.how.preloaded == preload
+            killed = server.parents()[0] if preload else server  # that of preloaded kernels is a child of the other one
+            family = {killed, server, *server.children()}
+            one.client.execute(stuck)
+            killed.kill()
+            _, alive = psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+            assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+    with fork_server(*preload) as place:
+        asyncio.run(kill_server(place))
 
 
 @pytest.mark.parametrize("executor", ["process", "ray"])

@@ -11,12 +11,16 @@ from pynb_dag_runner.fork_server.client import SWITCH
 from tests.faults.kernels import start_of
 
 HELPER = """
-    import atexit, io
+    import io
     kept = []
 
     class Last:
         def __del__(self):
             writer(self.path)  # finds what else is in this module
+
+    def work():
+        while True:
+            kept.append(io.StringIO()), kept.clear()
 
     def writer(path):
         path.write_text("finalized")
@@ -77,11 +81,9 @@ ENDS = {
     ),
     "a daemon thread that works on": End(
         """
-        import threading
-        def work():
-            while True:
-                helper.kept.append(helper.io.StringIO()), helper.kept.clear()
-        threading.Thread(target=work, daemon=True).start()
+        import json, threading
+        json.helper = helper  # a module that the server has, too, holds it
+        threading.Thread(target=helper.work, daemon=True).start()
         f = open(here / "a", "w")
         _ = f.write("text")
         """,

@@ -1,8 +1,10 @@
 """A forked kernel finds what a started one would have found: the same cell in both, compared fact by fact."""
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pynb_dag_runner.fork_server.client import ServerPlace
 from tests.faults.kernel_facts import CELL, SAME
 from tests.faults.kernels import MARK, fork_server, kernel, printed
 
@@ -53,20 +56,25 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     case, base = CASES[request.param], tmp_path_factory.mktemp("surroundings")
     (base / "modules").mkdir()
     (base / "modules" / "sets_a_variable.py").write_text(SETS_A_VARIABLE)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setenv("OMP_NUM_THREADS", "1")
         if case.preload:
             patch.setenv("PYTHONPATH", str(base / "modules"))
         for name, value in case.driver.items():
             patch.setenv(name, value)
         cell = "".join(f"import {name}\n" for name in case.preload) + CELL
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))  # so that a server has something to raise
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         with fork_server(*case.preload) as place:
             yield tuple(asyncio.run(_facts(base, where, cell, case.own)) for where in (None, place))  # type: ignore[misc]
 
 
-async def _facts(base: Path, place: Any, cell: str, own: Mapping[str, str]) -> Facts:
+async def _facts(base: Path, place: ServerPlace | None, cell: str, own: Mapping[str, str]) -> Facts:
     async with kernel(base, place, environment=own) as one:
-        assert (one.how and one.how.how) == ("started" if place is None else "forked"), one.how
+        assert one.how is not None
+        assert one.how.how == ("started" if place is None else "forked"), one.how
+        assert one.how.preloaded == (place.preload if place else ()), one.how
         found = json.loads(await printed(one, f"{cell}\nprint(json.dumps(facts))"))
     return {**found, "folder": str(base)}
 
