@@ -36,6 +36,7 @@ from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
+from pynb_dag_runner.executors.ray_store import RayStore
 from pynb_dag_runner.project import PackedProject
 
 _WINDOW_PER_CPU = 8
@@ -75,6 +76,7 @@ class RayExecutor:
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
         self._session = RaySession(self._ray, num_cpus=num_cpus, address=address)
         _silence_ray()
+        self._store = RayStore(self._ray)
         self._project: SharedProject | None = None
         self._node = self._ray.get_runtime_context().get_node_id()
         self._window = max(16, int(_WINDOW_PER_CPU * sum(node.num_cpus for node in self.capacity())))
@@ -90,7 +92,7 @@ class RayExecutor:
         if not self._session.joined:
             (here,) = self.capacity()
             scratch = Path(os.environ[SCRATCH_VARIABLE])
-            self._lanes = Lanes(self._ray, scratch, here, self._window, new_host)
+            self._lanes = Lanes(self._ray, self._store, scratch, here, self._window, new_host)
             self._lanes.warm_up(Resources())
         options = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": _MESSAGES_AHEAD}
         self._relay = self._ray.remote(**options)(relay)
@@ -136,14 +138,14 @@ class RayExecutor:
             limits=job.limits,
             project=self._project,
         )
-        generator = self._relay.options(**options).remote(request, list(job.inputs))
+        generator = self._relay.options(**options).remote(request, self._store.references(job.inputs))
         self._jobs[generator] = job
         self._generators[job.key] = generator
         self._in_flight[needed] = self._in_flight.get(needed, 0) + 1
 
     def put(self, value: Any) -> Handle:
         """Keep a value in Ray's store."""
-        return Handle(self._ray.put(cloudpickle.dumps(value)))
+        return self._store.put(value)
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         """Everything that has arrived; the wait is Ray's own and ends with the first arrival."""
@@ -167,7 +169,7 @@ class RayExecutor:
             reference = next(generator)
             if job.key in self._next_is_kept:
                 self._next_is_kept.discard(job.key)
-                return JobKept(key=job.key, handle=Handle(reference))
+                return JobKept(key=job.key, handle=self._store.keep(reference))
             item = self._ray.get(reference)
         except StopIteration:
             return self._end(generator, Ended())
@@ -237,6 +239,8 @@ class RayExecutor:
         self._jobs.clear()
         self._generators.clear()
         self._waiting.clear()
+        self._project = None
+        self._store.clear()
         self._session.close()
 
 

@@ -24,7 +24,6 @@ from typing import Any
 import cloudpickle
 
 from pynb_dag_runner.executors.base import (
-    Handle,
     Job,
     JobEnded,
     JobEvent,
@@ -38,6 +37,7 @@ from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
+from pynb_dag_runner.executors.ray_store import RayStore
 
 _PATIENCE_S = 0.05
 """How long a lane for other resources may wait before those that work let Ray choose again after each job."""
@@ -75,12 +75,16 @@ class Lanes:
 
     Args:
         ray: the module, connected to a private Ray.
+        store: for values that jobs keep.
         node: what there is to share out.
         most: lanes at once for one kind of resources.
         new_host: makes a process for jobs, in a Ray worker.
     """
 
-    def __init__(self, ray: Any, directory: Path, node: Resources, most: int, new_host: Callable[[], Host]) -> None:
+    def __init__(
+        self, ray: Any, store: RayStore, directory: Path, node: Resources, most: int, new_host: Callable[[], Host]
+    ) -> None:
+        self._store = store
         self._remote = ray.remote(max_retries=0, num_returns="streaming")(serve)
         self._node = node
         self._most = most
@@ -93,6 +97,7 @@ class Lanes:
         self._cancelled: set[str] = set()
         self._events: list[JobEvent] = []
         self._over: deque[_Lane] = deque()
+        self._known_to_ray: set[_Lane] = set()
         self._address = str(directory / f"lanes-{secrets.token_hex(4)}")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._listener.bind(self._address)
@@ -158,12 +163,13 @@ class Lanes:
         }
         if shape.memory:
             options["memory"] = shape.memory
-        inputs = list(bound.inputs) if bound else []
+        inputs = self._store.references(bound.inputs) if bound else []
         opened.generator = self._remote.options(**options).remote(self._address, token, inputs, self._new_host)
         self._expected[token] = opened
         self._lanes.setdefault(shape, []).append(opened)
         if bound:
             self._by_key[bound.key] = opened
+        self._known_to_ray.add(opened)
         opened.finish = opened.generator.completed().future()
         opened.finish.add_done_callback(lambda _: self._is_over(opened))
 
@@ -202,7 +208,9 @@ class Lanes:
                 elif descriptor in self._connected:
                     self._hear(self._connected[descriptor])
         while self._over:
-            self._bury(self._over.popleft())
+            over = self._over.popleft()
+            self._bury(over)
+            self._let_go(over)
         events, self._events = self._events, []
         return events
 
@@ -283,7 +291,7 @@ class Lanes:
             case LimitsOver():
                 self._events.append(JobMessage(key=job.key, message=said))
             case ValueFollows():
-                self._events.append(JobKept(key=job.key, handle=Handle(next(lane.generator))))
+                self._events.append(JobKept(key=job.key, handle=self._store.keep(next(lane.generator))))
             case Ended():
                 self._ended(lane, job, said)
                 self._next(lane)
@@ -317,6 +325,11 @@ class Lanes:
             self._ended(lane, job, Ended(death=death), lost=lost)
         self._fill(lane.shape)
 
+    def _let_go(self, lane: _Lane) -> None:
+        """Drop what is Ray's. A lane and its ``finish`` know each other, so they would be left to the collector."""
+        self._known_to_ray.discard(lane)
+        lane.generator = lane.finish = None
+
     def cancel(self, key: str, *, force: bool) -> None:
         """Drop a job that waits; signal the process of one that runs."""
         for waiting in self._waiting.values():
@@ -341,6 +354,8 @@ class Lanes:
         self._by_key.clear()
         for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
             self._close(lane)
+        for lane in list(self._known_to_ray):
+            self._let_go(lane)
         self._listener.close()
         self._woken.close()
         self._wake.close()
