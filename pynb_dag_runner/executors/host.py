@@ -9,6 +9,7 @@ need, by :func:`run`.
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -53,6 +54,7 @@ def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
     """
     (descriptor,) = descriptors
     connection = Connection(descriptor)
+    _show_lines_at_once()
     directory = Path.cwd()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
@@ -86,6 +88,13 @@ def _serve(connection: Connection, search_path: list[str], payload: bytes, input
         Frame.FAILED.send(connection, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     finally:
         cancellation.over()
+
+
+def _show_lines_at_once() -> None:
+    """Write what a job prints line by line, as to a terminal: it is in the log while the job runs, or if it dies."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _back_to(directory: Path) -> None:
