@@ -1,5 +1,6 @@
 """HTML pages of evaluated notebooks, made in the background while the run goes on."""
 
+import contextlib
 import json
 import os
 import queue
@@ -16,6 +17,7 @@ from pynb_dag_runner.run_folder import paths
 
 PAGE_BOUND_S = 120.0
 """How long the end of a run waits for one page; a notebook with hundreds of MB of outputs takes that long."""
+_END_BOUND_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._open: set[str] = set()
 
@@ -88,11 +91,14 @@ class Pages:
                 yield PageProblem(key=answer["key"], problem=answer["problem"])
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process is not None:
+        """End the process, whatever it is doing. On a busy machine it needs a while to die, which nobody waits for."""
+        if self._process is not None and self._listener is not None:
             self._process.kill()
-            self._process.communicate()
-            self._process = None
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._listener.join(_END_BOUND_S)
+            self._process = self._listener = None
 
     def _start(self) -> "subprocess.Popen[str]":
         # A session of its own: Ctrl-C at the terminal is for the driver, which decides what becomes of the pages.
@@ -104,11 +110,14 @@ class Pages:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, args=(process,), name="pages", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(process,), name="pages", daemon=True)
+        self._listener.start()
         self._process = process
         return process
 
     def _listen(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._answers.put(line)
+        with process.stdout:
+            for line in process.stdout:
+                self._answers.put(line)
+        process.wait()
