@@ -12,7 +12,7 @@ from typing import Any
 
 import cloudpickle
 
-from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, replace_references
+from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, instances_in, replace_references
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.parameters import notebook_problems
 from pynb_dag_runner.run_folder import paths
@@ -32,15 +32,24 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
     found = environment_problems()
     pickled: dict[int, str | None] = {}
     for task in tasks:
-        if isinstance(task.source, NotebookSource):
-            problems = _notebook_problems(task.source, task.parameters)
-        else:
-            problems = _function_problems(task.source, task.parameters, pickled)
-        problems += _folder_problems(task.name)
+        problems = _source_problems(task, pickled) + _folder_problems(task.name)
         for name, value in task.parameters.items():
             problems += secret_problems(value, f"parameter {name!r}")
         found += [f"task {task.name!r}: {problem}" for problem in problems]
     return found
+
+
+def _source_problems(task: Task, pickled: dict[int, str | None]) -> list[str]:
+    whole_tasks = [
+        f"parameter {name!r} holds the task {given.name!r} itself; write .output() after it for what it returns"
+        for name, value in task.parameters.items()
+        for given in instances_in(value, Task)
+    ]
+    if whole_tasks:
+        return whole_tasks  # what else there is to say of such values explains nothing
+    if isinstance(task.source, NotebookSource):
+        return _notebook_problems(task.source, task.parameters)
+    return _function_problems(task.source, task.parameters, pickled)
 
 
 def preload_problems(names: Iterable[object]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pynb_dag_runner.errors import PipelineError
 
@@ -178,15 +178,23 @@ class OutputReference:
         return f"<output {self.name!r} of task {self.task.name!r}>"
 
 
+_Kind = TypeVar("_Kind")
+
+
 def references_in(value: Any) -> Iterator[OutputReference]:
-    """Every output reference inside nested dicts, lists, tuples and sets, in order of appearance.
+    """Every output reference inside nested dicts, lists, tuples and sets, in order of appearance."""
+    return instances_in(value, OutputReference)
+
+
+def instances_in(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
+    """Every ``kind`` inside nested dicts, lists, tuples and sets, in order of appearance.
 
     The walk keeps its own stack, so deep nesting can't exhaust Python's; a container inside itself is walked once.
     """
     stack, seen = [value], set[int]()
     while stack:
         item = stack.pop()
-        if isinstance(item, OutputReference):
+        if isinstance(item, kind):
             yield item
         elif isinstance(item, Mapping | list | tuple | set | frozenset):
             if id(item) in seen:

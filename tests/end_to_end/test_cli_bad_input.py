@@ -28,6 +28,7 @@ WRONG = HEAD + (
     "    p.notebook('good.py', name='object', parameters={'value': {'dir': object()}})\n"
     "    p.notebook('good.py', name='key', parameters={'value': {range(2): 1}})\n"
     "    p.function(work, name='extra', parameters={'colour': 1})\n"
+    "    p.notebook('good.py', name='whole', parameters={'value': [p.notebook('good.py', name='given')]})\n"
     "    p.function(work, name='a', after=['b'])\n"
     "    p.function(work, name='b', after=['a'])\n"
 )
@@ -105,6 +106,7 @@ def test_everything_wrong_with_a_pipeline_is_said_at_once(project: Path) -> None
         ["'object'", "'dir'"],  # a value that can't be written down, inside a dict
         ["'key'", "range(0, 2)"],  # as a key
         ["'extra'", "'colour'"],  # no such argument of the function
+        ["'whole'", "'value'", "'given'", ".output()"],  # a task where a value of it is meant
         ["cycle", "a -> b -> a"],  # the tasks on it
     ):
         assert [line for line in lines if all(word in line for word in words)], (words, lines)
