@@ -2,13 +2,19 @@
 
 import copy
 import html
+import re
 from typing import Any
 
 from jinja2 import pass_context
-from nbconvert import HTMLExporter
+from nbconvert.exporters import HTMLExporter, TemplateExporter
+from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 
 from pynb_dag_runner.work.mathematics import formula_in, typeset
+
+_AREA = re.compile(r'<div (?:id="[^"]*" )?class="(?:jp-Cell-inputWrapper|[^"]*\bjp-OutputArea-output\b[^"]*)"')
+_PICTURE = re.compile(r'(<div class="jp-Rendered(?:Image|SVG) [^>]*>\s*<img)(?![^>]*\balt=)')
 
 
 class _Renderer(IPythonRenderer):
@@ -51,10 +57,21 @@ class PageExporter(HTMLExporter):
     def from_notebook_node(  # type: ignore[override] # HTMLExporter declares it likewise
         self, nb: Any, resources: Any = None, **options: Any
     ) -> tuple[str, Any]:
-        """nbconvert's own, which would keep the metadata of each notebook, its widgets' state with it, by its title."""
+        """The page of a notebook.
+
+        nbconvert's own method would keep the metadata of each notebook, its widgets' state with it, by its title; and
+        it parses the finished page for the sake of a few attributes, half of the time that a page takes.
+        """
         self._nb_metadata = {}
-        page, resources = super().from_notebook_node(nb, resources, **options)
-        return str(page), resources
+        resources = self._init_resources(resources)  # type: ignore[no-untyped-call]
+        language = nb.metadata.get("language_info", {})
+        lexer = language.get("pygments_lexer", language.get("name"))
+        highlight = Highlight2HTML(pygments_lexer=lexer, parent=self)
+        widgets = WidgetsDataTypeFilter(notebook_metadata=self._nb_metadata, parent=self, resources=resources)
+        for name, found in (("highlight_code", highlight), ("filter_data_type", widgets)):
+            self.register_filter(name, found)  # type: ignore[no-untyped-call]
+        page, resources = TemplateExporter.from_notebook_node(self, nb, resources, **options)
+        return accessible(page), resources
 
     def _create_environment(self) -> Any:
         environment = super()._create_environment()  # type: ignore[no-untyped-call]
@@ -73,6 +90,12 @@ class PageExporter(HTMLExporter):
             exclude_anchor_links=self.exclude_anchor_links,
         )
         return str(MarkdownWithMath(renderer=renderer).render(source))
+
+
+def accessible(page: str) -> str:
+    """The page with what nbconvert adds to what its templates give: cells for the keyboard, words for pictures."""
+    page = _AREA.sub(r'\g<0> tabindex="0"', page)
+    return _PICTURE.sub(r'\1 alt="No description has been provided for this image"', page)
 
 
 def without_scripts(cell: Any) -> Any:

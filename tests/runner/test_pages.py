@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from pynb_dag_runner import Pipeline
@@ -175,3 +176,23 @@ def test_a_broken_converter_is_said_for_each_page(tmp_path: Path, monkeypatch: p
         assert list(making.finish()) == [PageProblem(key="one", problem="ImportError: broken on purpose")]
     finally:
         making.close()
+
+
+def test_the_keyboard_reaches_cells_and_pictures_have_words() -> None:
+    outputs = [
+        new_output("display_data", {"image/png": "eHh4", "text/plain": "figure"}),
+        new_output("display_data", {"image/svg+xml": "<svg><text>x</text></svg>"}),
+        new_output("display_data", {"image/jpeg": "eHh4"}, metadata={"image/jpeg": {"alt": "a cat", "width": 10}}),
+        new_output("stream", text="printed\n"),
+        new_output("display_data", {"text/html": "<i>x</i>"}),
+        new_output("display_data", {"application/javascript": "1"}),
+        new_output("execute_result", {"text/plain": "1"}, execution_count=1),
+    ]
+    cells = [new_markdown_cell("# T", id="text"), new_code_cell("x", id="code", outputs=outputs, execution_count=1)]
+    page = to_html(new_notebook(cells=cells, metadata=PYTHON), TITLE, Outcome.SUCCEEDED, None)
+    shown = BeautifulSoup(page, "html.parser")
+    assert len(shown.select("img")) == 3
+    assert shown.select("img:not([alt])") == []
+    areas = shown.select(".jp-Notebook .jp-Cell-inputWrapper, .jp-Notebook .jp-OutputArea-output")
+    assert len(areas) == 9
+    assert {area.get("tabindex") for area in areas} == {"0"}
