@@ -2,17 +2,15 @@
 
 import contextlib
 import json
-import os
 import queue
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.page_process import PageProcess
 from pynb_dag_runner.run_folder import paths
 
 PAGE_BOUND_S = 120.0
@@ -31,17 +29,21 @@ class PageProblem:
 class Pages:
     """Asks a process of its own for pages; it is started with the first one, or before. Close it.
 
-    The process ends when this one does: its standard input ends then.
+    The process ends when this one does.
+
+    Args:
+        server: of which the process may be forked; None: it is started.
     """
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+    def __init__(self, server: ServerPlace | None = None) -> None:
+        self._server = server
+        self._process: PageProcess | None = None
         self._listener: threading.Thread | None = None
-        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._open: set[str] = set()
 
     def start(self) -> None:
-        """Start the process already: it needs a second of processor time, and takes it while tasks wait for theirs."""
+        """Start the process already: it needs half a second of processor time, and takes it while tasks wait."""
         self._process = self._process or self._start()
 
     def make(self, key: str, attempt_folder: Path, title: str, outcome: Outcome, failure: Failure | None) -> None:
@@ -60,13 +62,10 @@ class Pages:
             "outcome": outcome.value,
             **why,
         }
-        assert process.stdin is not None
         self._open.add(key)
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            self._answers.put(json.dumps({"key": key, "problem": "the process that makes pages died"}))
+        with contextlib.suppress(BrokenPipeError):  # it died, which the end of its answers says
+            process.requests.write(json.dumps(request) + "\n")
+            process.requests.flush()
 
     def finish(self, bound_s: float = PAGE_BOUND_S) -> Iterator[PageProblem]:
         """Wait for the pages asked for and give those that could not be made.
@@ -74,50 +73,43 @@ class Pages:
         Args:
             bound_s: give up when no page was made for so long.
         """
-        waiting_since = time.monotonic()
         while self._open:
             try:
-                answer = json.loads(self._answers.get(timeout=0.5))
+                answer = self._answers.get(timeout=bound_s)
             except queue.Empty:
-                dead = self._process is None or self._process.poll() is not None
-                if dead or time.monotonic() - waiting_since > bound_s:
-                    reason = "the process that makes pages died" if dead else f"not made within {bound_s:g} s"
-                    yield from (PageProblem(key=key, problem=reason) for key in sorted(self._open))
-                    self._open.clear()
-                continue
-            waiting_since = time.monotonic()
-            self._open.discard(answer["key"])
-            if answer["problem"] is not None:
-                yield PageProblem(key=answer["key"], problem=answer["problem"])
+                yield from self._all_open(f"not made within {bound_s:g} s")
+                return
+            if answer is None:
+                self._answers.put(None)  # for whoever asks next
+                yield from self._all_open("the process that makes pages died")
+                return
+            said = json.loads(answer)
+            self._open.discard(said["key"])
+            if said["problem"] is not None:
+                yield PageProblem(key=said["key"], problem=said["problem"])
+
+    def _all_open(self, problem: str) -> Iterator[PageProblem]:
+        keys = sorted(self._open)
+        self._open.clear()
+        yield from (PageProblem(key=key, problem=problem) for key in keys)
 
     def close(self) -> None:
-        """End the process, whatever it is doing. On a busy machine it needs a while to die, which nobody waits for."""
+        """End the process, whatever it is doing."""
         if self._process is not None and self._listener is not None:
-            self._process.kill()
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+            self._process.end()
             self._listener.join(_END_BOUND_S)
             self._process = self._listener = None
 
-    def _start(self) -> "subprocess.Popen[str]":
-        # A session of its own: Ctrl-C at the terminal is for the driver, which decides what becomes of the pages.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pynb_dag_runner.work.html", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+    def _start(self) -> PageProcess:
+        self._process = process = PageProcess(self._server)
         self._listener = threading.Thread(target=self._listen, args=(process,), name="pages", daemon=True)
         self._listener.start()
-        self._process = process
         return process
 
-    def _listen(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
+    def _listen(self, process: PageProcess) -> None:
+        process.settle()
+        with process.answers:
+            for line in process.answers:
                 self._answers.put(line)
-        process.wait()
+        self._answers.put(None)
+        process.reap()

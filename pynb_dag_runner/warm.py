@@ -13,6 +13,7 @@ from typing import Self
 from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.executors.hosting import Host, HostServer
 from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
+from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.pages import Pages
 from pynb_dag_runner.run_folder.records import SettingsRecord
 from pynb_dag_runner.work import attempt_modules
@@ -39,14 +40,15 @@ class WarmProcesses:
 
     def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = ()) -> None:
         self._stack = ExitStack()
-        self.pages = Pages()
-        self._stack.callback(self.pages.close)
         self.new_host: Callable[[], Host] = Host
         self.kernels: ServerPlace | None = None
+        place = None
         if hosts:
-            host_server = HostServer(attempt_modules(notebooks=notebooks))
+            host_server = HostServer(attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else [])
             self._stack.callback(host_server.close)
-            self.new_host = host_server.new_host
+            self.new_host, place = host_server.new_host, host_server.place
+        self.pages = Pages(place)
+        self._stack.callback(self.pages.close)
         if notebooks and is_possible():
             kernel_server = servers.start(preload)
             self._stack.callback(kernel_server.close)

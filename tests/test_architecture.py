@@ -32,7 +32,7 @@ FLOORS = (
     # 1: what decides, what executes, what is written; none knows another.
     {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
-    {"work", "reports", "provenance", "earlier", "kept_values", "resuming"},
+    {"work", "reports", "provenance", "earlier", "kept_values", "resuming", "page_process"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
     {"attempts", "checks", "console", "fingerprints", "pages"},
     # 4: what is written down of a pipeline; the loop.

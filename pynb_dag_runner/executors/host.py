@@ -42,10 +42,6 @@ def main() -> None:
     run([], [descriptor])
 
 
-def prepare() -> None:
-    """Nothing more is shared by forked hosts than what this file imports, and the modules that jobs need."""
-
-
 def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
     """Serve until the supervisor closes its end.
 

@@ -195,15 +195,18 @@ class HostServer:
 
     Args:
         modules: that jobs need.
+        entries: what else its processes may run.
 
     Attributes:
+        place: where it can be asked for processes; None: nowhere.
         new_host: makes one.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, modules: Sequence[str], entries: Sequence[str] = ()) -> None:
         possible = modules and is_possible()
-        self._server = ForkServer(HOST, environment=os.environ, modules=modules) if possible else None
-        self.new_host = NewHosts(tuple(modules), self._server.place if self._server else None)
+        self._server = ForkServer(HOST, *entries, environment=os.environ, modules=modules) if possible else None
+        self.place = self._server.place if self._server else None
+        self.new_host = NewHosts(tuple(modules), self.place)
 
     def close(self) -> None:
         """End it."""

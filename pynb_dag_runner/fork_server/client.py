@@ -63,7 +63,7 @@ class ForkServer:
     """A server process, which ends when this object is closed or its process ends. It is ready some time later.
 
     Args:
-        entry: module that its processes run, see :mod:`pynb_dag_runner.fork_server.server`.
+        entries: modules that its processes run, see :mod:`pynb_dag_runner.fork_server.server`.
         environment: of the server.
         modules: that its processes need.
         preload: modules to import on the user's wish.
@@ -75,8 +75,7 @@ class ForkServer:
 
     def __init__(
         self,
-        entry: str,
-        *,
+        *entries: str,
         environment: Mapping[str, str],
         modules: Sequence[str] = (),
         preload: Sequence[str] = (),
@@ -91,8 +90,9 @@ class ForkServer:
             listeners = [bound.enter_context(_bound(directory / name)) for name in self.place.names]
             descriptors = [listener.fileno() for listener in listeners]
             owner, numbers = str(os.getpid()), ",".join(map(str, descriptors))
+            names = [",".join(entries), ",".join(modules)]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", SERVER, owner, str(directory), numbers, entry, ",".join(modules), *preload],
+                [sys.executable, "-m", SERVER, owner, str(directory), numbers, *names, *preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -159,6 +159,12 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def close(self) -> None:
+        """Have the server end it, and ask no more about it."""
+        self._connection.close()
+        if self.returncode is None:
+            self.returncode = -signal.SIGKILL
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
@@ -182,7 +188,9 @@ class Asked:
         return self._connection.fileno()
 
     def close(self) -> None:
-        """Want no answer any more."""
+        """Want no answer any more; whoever waits for it hears that there is none."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
     def answer(self) -> ForkedProcess:

@@ -1,9 +1,10 @@
 """The server's process: it imports, then forks on request, and tells each asker how its process ended.
 
-``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY SOCKETS ENTRY MODULES [PRELOAD ...]``. OWNER is a pid.
-SOCKETS are the file descriptors of those that it listens to, the last one without the preload. ENTRY is a module with
-two functions: ``prepare()`` imports what its processes need and starts no thread; ``run(arguments, descriptors)`` is
-what a process does. MODULES, names with commas between them, are imported as well.
+``python -m pynb_dag_runner.fork_server.server OWNER DIRECTORY SOCKETS ENTRIES MODULES [PRELOAD ...]``. OWNER is a pid.
+SOCKETS are the file descriptors of those that it listens to, the last one without the preload. ENTRIES and MODULES are
+names with commas between them. An entry is a module with a function ``run(arguments, descriptors)``, which is what a
+process does; the server itself imports the first one and MODULES. If one of these has a function ``prepare()``, that is
+called: it makes ready what processes need, and starts no thread.
 
 It has one thread, since a fork copies no other one, and never runs a task's code itself. A process whose asker closes
 its connection is killed; all of them are when the server ends, and it ends with its owner: its standard input ends.
@@ -47,6 +48,7 @@ class Server:
         listener: bound; askers connect to it.
         owner: file descriptor that ends with whoever this server is for.
         origin: this process's surroundings.
+        entries: what its processes may run.
         preloaded: modules imported on the user's wish.
         refusal: why it can't serve; None: it can.
     """
@@ -57,10 +59,12 @@ class Server:
         owner: int,
         origin: Surroundings,
         *,
+        entries: Sequence[str],
         preloaded: Sequence[str] = (),
         refusal: str | None = None,
     ) -> None:
         self._listener = listener
+        self._entries = tuple(entries)
         self._owner = owner
         self.origin = origin
         self._preloaded = tuple(preloaded)
@@ -100,6 +104,8 @@ class Server:
             fields, descriptors = wire.receive(asker)
             request = ForkRequest(**fields)
             refusal = self._refusal or self.origin.obstacle(request.environment, strict=bool(self._preloaded))
+            if request.entry not in ("", *self._entries):
+                refusal = f"the fork server runs no {request.entry}"
             if refusal is not None:
                 wire.send(asker, ForkReply(refusal=refusal))
                 asker.close()
@@ -159,7 +165,7 @@ class Server:
 
 def main() -> None:
     """See the module."""
-    owner_pid, directory, sockets, entry_name, modules, *preload = sys.argv[1:]
+    owner_pid, directory, sockets, entry_names, modules, *preload = sys.argv[1:]
     _end_with(int(owner_pid), directory)
     if not sys.flags.safe_path:
         del sys.path[0]  # where the server was started; its processes put their own directory there
@@ -174,28 +180,39 @@ def main() -> None:
     os.close(nothing)
     *others, listener = [_listener(int(descriptor)) for descriptor in sockets.split(",")]
     for_preloaded = others[0] if others else None
-    entry = importlib.import_module(entry_name)
-    entry.prepare()
+    entries = entry_names.split(",")
+    _make_ready(entries[0])
     for name in filter(None, modules.split(",")):
         with contextlib.suppress(ImportError):  # the process that needs it says so
-            importlib.import_module(name)
+            _make_ready(name)
     _settle_memory()
     if for_preloaded is not None and os.fork() == 0:
         listener.close()
-        server = _preloaded_server(for_preloaded, owner, origin, preload)
+        server = _preloaded_server(for_preloaded, owner, origin, entries, preload)
     else:
         if for_preloaded is not None:
             for_preloaded.close()
-        server = Server(listener, owner, origin, refusal=_thread_problem("the server"))
+        server = Server(listener, owner, origin, entries=entries, refusal=_thread_problem("the server"))
     mine = server.serve()
     if mine is None:
         shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
     else:
         request, descriptors = mine
         given = become(request, descriptors, server.origin)
-        sys.argv[:] = [str(entry.__file__), *request.arguments]
-        sys.orig_argv[:] = [sys.executable, "-m", entry_name, *request.arguments]
-        end_of(lambda: entry.run(list(request.arguments), given))
+        end_of(lambda: _run(request.entry or entries[0], request.arguments, given))
+
+
+def _make_ready(name: str) -> None:
+    prepare = getattr(importlib.import_module(name), "prepare", None)
+    if prepare is not None:
+        prepare()
+
+
+def _run(entry_name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
+    entry = importlib.import_module(entry_name)
+    sys.argv[:] = [str(entry.__file__), *arguments]
+    sys.orig_argv[:] = [sys.executable, "-m", entry_name, *arguments]
+    entry.run(list(arguments), descriptors)
 
 
 def _end_with(owner: int, directory: str) -> None:
@@ -209,7 +226,9 @@ def _end_with(owner: int, directory: str) -> None:
     die_with(owner, signal.SIGTERM)
 
 
-def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings, preload: Sequence[str]) -> Server:
+def _preloaded_server(
+    listener: socket.socket, owner: int, origin: Surroundings, entries: Sequence[str], preload: Sequence[str]
+) -> Server:
     """A child of the server that has imported more, so that what goes wrong with that harms it alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(origin.pid)
@@ -226,7 +245,8 @@ def _preloaded_server(listener: socket.socket, owner: int, origin: Surroundings,
     if refusal is None and _open_files() - files:
         refusal = f"importing {', '.join(preload)} left files open"
     _settle_memory()
-    return Server(listener, owner, replace(origin, pid=os.getpid()), preloaded=preload, refusal=refusal)
+    mine = replace(origin, pid=os.getpid())
+    return Server(listener, owner, mine, entries=entries, preloaded=preload, refusal=refusal)
 
 
 def _settle_memory() -> None:

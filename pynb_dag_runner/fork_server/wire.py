@@ -22,15 +22,17 @@ class ForkRequest:
     """A process that is asked for.
 
     Attributes:
-        arguments: for the server's entry.
+        arguments: for the entry.
         cwd: where it starts.
         environment: the whole of it.
+        entry: which of the server's entries the process runs; empty: the first.
         oom_score_adj: as in ``/proc/PID/oom_score_adj``; the one of whoever asks.
     """
 
     arguments: Sequence[str]
     cwd: str
     environment: Mapping[str, str] = field(repr=False)
+    entry: str = ""
     oom_score_adj: int = 0
 
 

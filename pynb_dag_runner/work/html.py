@@ -1,8 +1,8 @@
 """Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
 
 ``python -m pynb_dag_runner.work.html PID`` makes pages on request: a line of JSON on standard input for each, a line on
-standard output when it is made. nbconvert takes a second of processor time until the first page is made and then 10 ms
-and more for each notebook, so one process at low priority does it beside the tasks rather than each worker in the
+standard output when it is made. nbconvert takes half a second of processor time until the first page is made and then
+10 ms and more for each notebook, so one process at low priority does it beside the tasks rather than each worker in the
 middle of them.
 """
 
@@ -13,8 +13,9 @@ import html
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import nbformat
 
@@ -89,19 +90,34 @@ def _is_very_colourful(output: Any) -> bool:
 
 
 def main() -> None:
-    """Serve requests until standard input ends.
-
-    A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
-    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook. The only argument
-    is the pid of whoever asks.
-    """
+    """Serve requests from standard input. The only argument is the pid of whoever asks."""
     # Its input ends, too, but that it would see after its imports, on a busy machine half a minute later.
     die_with(int(sys.argv[1]))
+    _serve_all(sys.stdin)
+
+
+def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
+    """Serve requests, in a process that was forked.
+
+    Args:
+        descriptors: the one they come from.
+    """
+    (descriptor,) = descriptors
+    with os.fdopen(descriptor) as requests:
+        _serve_all(requests)
+
+
+def _serve_all(requests: TextIO) -> None:
+    """Serve until there are no more.
+
+    A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
+    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
+    """
     _give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer
     _warm_up()
-    for line in sys.stdin:
+    for line in requests:
         request = json.loads(line)
         answers.write(json.dumps({"key": request["key"], "problem": _serve(request)}) + "\n")
         answers.flush()

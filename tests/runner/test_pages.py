@@ -1,10 +1,13 @@
 """Pages made by one process, one after another: each as if it were the only one, soon, and in nobody's way."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from pynb_dag_runner import Pipeline
+from pynb_dag_runner.executors.hosting import HostServer
 from pynb_dag_runner.outcome import Failure, Outcome
+from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.pages import PageProblem, Pages
+from pynb_dag_runner.work import attempt_modules
 from pynb_dag_runner.work.html import to_html
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -146,6 +152,90 @@ def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:
     finally:
         making.close()
     assert page_processes() == []
+
+
+@pytest.fixture
+def server() -> Iterator[HostServer]:
+    started = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
+    yield started
+    started.close()
+
+
+def forked_from(server: HostServer) -> list[psutil.Process]:
+    assert server.place is not None
+    (process,) = [child for child in psutil.Process().children() if str(server.place.directory) in child.cmdline()]
+    return process.children()
+
+
+def made_by(making: Pages, folder: Path, count: int) -> list[PageProblem]:
+    for number in range(count):
+        (folder / str(number)).mkdir()
+        nbformat.write(NOTEBOOKS[number], folder / str(number) / "notebook.ipynb")
+        making.make(str(number), folder / str(number), TITLE, Outcome.SUCCEEDED, None)
+    return list(making.finish())
+
+
+def test_it_is_forked_where_there_is_a_server(server: HostServer, tmp_path: Path) -> None:
+    making = Pages(server.place)
+    try:
+        assert made_by(making, tmp_path, 3) == []
+        (process,) = forked_from(server)
+        assert process.nice() == 10
+        assert page_processes() == []
+        assert [process.pid] == [child.pid for child in forked_from(server)]  # one for all pages
+    finally:
+        making.close()
+    assert forked_from(server) == []
+    for number in range(3):
+        notebook = nbformat.read(tmp_path / str(number) / "notebook.ipynb", as_version=4)
+        expected = to_html(notebook, TITLE, Outcome.SUCCEEDED, None).decode()
+        made = (tmp_path / str(number) / "notebook.html").read_text("utf-8")
+        assert _RANDOM_ID.sub("", made) == _RANDOM_ID.sub("", expected)
+
+
+def test_it_is_started_where_the_server_refuses(
+    server: HostServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # read once by an interpreter: no process of the server's can have it
+    making = Pages(server.place)
+    try:
+        assert made_by(making, tmp_path, 2) == []
+        assert len(page_processes()) == 1
+        assert forked_from(server) == []
+    finally:
+        making.close()
+    assert page_processes() == []
+
+
+def test_pages_of_a_process_that_dies_are_named(server: HostServer, tmp_path: Path) -> None:
+    making = Pages(server.place)
+    try:
+        assert made_by(making, tmp_path, 1) == []
+        (process,) = forked_from(server)
+        process.suspend()
+        making.make("late", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
+        process.kill()
+        died = PageProblem(key="late", problem="the process that makes pages died")
+        assert list(making.finish()) == [died]
+        making.make("later", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
+        assert [problem.problem for problem in making.finish()] == [died.problem]
+    finally:
+        making.close()
+
+
+def test_an_end_before_the_server_has_answered(tmp_path: Path) -> None:
+    server = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
+    try:
+        making = Pages(server.place)
+        making.start()
+        making.close()  # while the server imports
+        with contextlib.closing(server.new_host()):  # by now it has answered whoever came before
+            give_up = time.monotonic() + 30.0
+            while len(forked_from(server)) > 1:
+                assert time.monotonic() < give_up, forked_from(server)
+        assert page_processes() == []
+    finally:
+        server.close()
 
 
 def look_for_page_processes() -> int:
