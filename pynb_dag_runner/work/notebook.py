@@ -17,7 +17,7 @@ from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import replace_secrets
 from pynb_dag_runner.work import native_mlflow, notebook_engine
-from pynb_dag_runner.work.kernels import servers, specs
+from pynb_dag_runner.work.kernels import choosing, servers, specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.local_papermill import papermill
 from pynb_dag_runner.work.logs import Log
@@ -69,11 +69,11 @@ class Evaluation:
         self._parameters = {name: replace_secrets(value, hidden.add) for name, value in parameters.items()}
         self._writer = writer
         self.notebook = nbformat.reads(work.content, as_version=4)
-        self.kernel_name = specs.choose(work.kernel, self.notebook.metadata)
+        self.kernel_name = choosing.choose(work.kernel, self.notebook.metadata)
         _prepare(self.notebook, self.kernel_name)
         self.cells = 0
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
-        if not specs.is_own(self.kernel_name):
+        if not choosing.is_own(self.kernel_name):
             environment = native_mlflow.for_another_interpreter(environment)
         kernel_environment = {**os.environ, **environment, **hidden.environment, "JUPYTER_PLATFORM_DIRS": "1"}
         self._kernel = Kernel(
@@ -82,7 +82,7 @@ class Evaluation:
             environment=kernel_environment,
             log=log,
             marker=marker,
-            place=servers.nearest(fork_server) if fork_server and self.kernel_name == specs.OWN else None,
+            place=servers.nearest(fork_server) if fork_server and self.kernel_name == choosing.OWN else None,
         )
         self.session = NotebookSession(
             self._kernel,
@@ -102,7 +102,7 @@ class Evaluation:
                 parameters=self._parameters,
                 engine_name=notebook_engine.ENGINE,
                 kernel_name=self.kernel_name,
-                language=specs.language_of(self.kernel_name),
+                language=choosing.language_of(self.kernel_name),
                 progress_bar=False,
                 session=_Announced(self.session, self.adopt),
                 runner=self._runner,

@@ -19,8 +19,9 @@ from pynb_dag_runner.process_table import describe_exit, end_marked, memory_byte
 from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.work import out_of_memory, processes
 from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
+from pynb_dag_runner.work.kernels.choosing import OWN
 from pynb_dag_runner.work.kernels.provisioner import ForkProvisioner
-from pynb_dag_runner.work.kernels.specs import OWN, KernelSpecs
+from pynb_dag_runner.work.kernels.specs import KernelSpecs
 from pynb_dag_runner.work.logs import Log
 
 START_BOUND_S = 120.0
@@ -43,7 +44,7 @@ class Kernel:
     and nothing in the user's runtime directory.
 
     Args:
-        name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.specs.choose` gives it.
+        name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.choosing.choose` gives it.
         log: takes what the kernel and its children write to their standard output and error.
         marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
         place: of the fork server to ask for a kernel of this interpreter; None: it is started.
