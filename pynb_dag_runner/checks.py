@@ -90,7 +90,8 @@ def _folder_problems(name: str) -> list[str]:
 
 def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) -> list[str]:
     # Jupytext takes a third of a second to import; a pipeline of functions does without.
-    from pynb_dag_runner.work.kernels.choosing import OWN, choose, language_of
+    from pynb_dag_runner.work.kernels import OWN
+    from pynb_dag_runner.work.kernels.choosing import choose, language_of
     from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
 
     problems = []

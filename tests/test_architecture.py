@@ -28,6 +28,7 @@ FLOORS = (
         "redaction",
         "source_code",
         "secret",
+        "template_cache",
     },
     # 1: what decides, what executes, what is written; none knows another.
     {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},

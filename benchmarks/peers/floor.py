@@ -19,8 +19,7 @@ import nbformat
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.fork_server.client import ServerPlace
-from pynb_dag_runner.work.kernels import servers
-from pynb_dag_runner.work.kernels.choosing import OWN
+from pynb_dag_runner.work.kernels import OWN, servers
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
 
 BOUND_S = 60.0

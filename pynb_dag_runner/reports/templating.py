@@ -4,6 +4,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pynb_dag_runner.reports import wording
+from pynb_dag_runner.template_cache import template_cache
 
 if TYPE_CHECKING:
     import jinja2
@@ -16,6 +17,7 @@ def environment() -> "jinja2.Environment":
 
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("pynb_dag_runner.reports"),
+        bytecode_cache=template_cache(),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_printable,

@@ -17,7 +17,7 @@ from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secret import replace_secrets
 from pynb_dag_runner.work import native_mlflow, notebook_engine
-from pynb_dag_runner.work.kernels import choosing, servers, specs
+from pynb_dag_runner.work.kernels import OWN, choosing, servers, specs
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.local_papermill import papermill
 from pynb_dag_runner.work.logs import Log
@@ -82,7 +82,7 @@ class Evaluation:
             environment=kernel_environment,
             log=log,
             marker=marker,
-            place=servers.nearest(fork_server) if fork_server and self.kernel_name == choosing.OWN else None,
+            place=servers.nearest(fork_server) if fork_server and self.kernel_name == OWN else None,
         )
         self.session = NotebookSession(
             self._kernel,

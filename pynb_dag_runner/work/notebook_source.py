@@ -70,7 +70,8 @@ def _read(path: Path, _modified: int, _size: int) -> Notebook:
     try:
         notebook = jupytext.reads(text, fmt={"extension": path.suffix})
         notebook = nbformat.convert(notebook, 4)
-        nbformat.validate(notebook, relax_add_props=True)
+        # The cells of the others were made here, and nbformat has its strict rules ready: it checked each then.
+        nbformat.validate(notebook, relax_add_props=path.suffix == ".ipynb")
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UnreadableNotebook(f"it can't be parsed as a notebook: {type(error).__name__}: {reason}") from error

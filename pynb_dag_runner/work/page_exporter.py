@@ -11,6 +11,7 @@ from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 
+from pynb_dag_runner.template_cache import template_cache
 from pynb_dag_runner.work.mathematics import formula_in, typeset
 
 _AREA = re.compile(r'<div (?:id="[^"]*" )?class="(?:jp-Cell-inputWrapper|[^"]*\bjp-OutputArea-output\b[^"]*)"')
@@ -76,6 +77,7 @@ class PageExporter(HTMLExporter):
     def _create_environment(self) -> Any:
         environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.auto_reload = False  # would look at each template file for each page
+        environment.bytecode_cache = template_cache()
         return environment
 
     @pass_context

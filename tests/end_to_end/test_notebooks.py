@@ -13,7 +13,7 @@ import pytest
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskRun, TaskStatus, UsageError, read_run, tracking
 from pynb_dag_runner.run_folder import read_attempt_details
-from pynb_dag_runner.work.kernels import choosing, specs
+from pynb_dag_runner.work.kernels import OWN, specs
 from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
 
 SOURCE = """
@@ -131,7 +131,7 @@ def test_a_kernelspec_that_is_not_there_is_no_obstacle_for_python(tmp_path: Path
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")], metadata=metadata)
     nbformat.write(notebook, tmp_path / "a.ipynb")
     task, _ = run_one(tmp_path, "a.ipynb")
-    assert (task.status, task.attempts[0].kernel) == (TaskStatus.SUCCEEDED, choosing.OWN)
+    assert (task.status, task.attempts[0].kernel) == (TaskStatus.SUCCEEDED, OWN)
 
 
 def test_a_kernel_for_another_language_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_kernel_for_another_language_that_is_not_there_is_found_before_the_run
 def test_another_installed_kernelspec_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "jupyter" / "kernels" / "other"
     folder.mkdir(parents=True)
-    own = specs.KernelSpecs().get_kernel_spec(choosing.OWN)
+    own = specs.KernelSpecs().get_kernel_spec(OWN)
     spec = {"argv": own.argv, "display_name": "Other", "language": "python", "env": {"WHICH": "other"}}
     (folder / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))

@@ -11,7 +11,7 @@ from typing import Any
 from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.fork_server.client import ServerPlace
-from pynb_dag_runner.work.kernels import choosing, servers
+from pynb_dag_runner.work.kernels import OWN, servers
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 
@@ -36,7 +36,7 @@ async def kernel(
     """A kernel that works in ``folder``: forked by the server at ``place``, or started."""
     log = Log(folder / "output.log")
     variables = {**os.environ, MARK: str(folder), **(environment or {})}
-    one = Kernel(choosing.OWN, cwd=folder, environment=variables, log=log, marker=f"{MARK}={folder}", place=place)
+    one = Kernel(OWN, cwd=folder, environment=variables, log=log, marker=f"{MARK}={folder}", place=place)
     try:
         await one.start()
         yield one

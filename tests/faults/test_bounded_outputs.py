@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pynb_dag_runner import Outcome, Pipeline, TaskRun
 from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.work import bounds, processes
-from pynb_dag_runner.work.kernels import choosing
+from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.printed import PrintedText, as_shown
@@ -211,7 +211,7 @@ def test_a_kernel_waits_for_a_reader_that_is_late(tmp_path: Path) -> None:
         mark = f"SOME_MARK={tmp_path}"
         log = Log(tmp_path / "log")
         environment = {**os.environ, "SOME_MARK": str(tmp_path)}
-        kernel = Kernel(choosing.OWN, cwd=tmp_path, environment=environment, log=log, marker=mark)
+        kernel = Kernel(OWN, cwd=tmp_path, environment=environment, log=log, marker=mark)
         try:
             await kernel.start()
             request = kernel.client.execute("for number in range(5000): display(number)")

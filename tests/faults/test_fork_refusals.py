@@ -12,7 +12,7 @@ import pytest
 
 from pynb_dag_runner import RunStatus
 from pynb_dag_runner.fork_server.client import SWITCH
-from pynb_dag_runner.work.kernels import choosing, specs
+from pynb_dag_runner.work.kernels import OWN, specs
 from tests.end_to_end.cli_process import pynb
 from tests.faults.kernels import run_notebooks, start_of
 
@@ -70,7 +70,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.py").write_text(text)
     folder = tmp_path / "jupyter" / "kernels" / "other"
     folder.mkdir(parents=True)
-    argv = specs.KernelSpecs().get_kernel_spec(choosing.OWN).argv
+    argv = specs.KernelSpecs().get_kernel_spec(OWN).argv
     (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

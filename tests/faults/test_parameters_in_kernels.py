@@ -26,7 +26,7 @@ from jupyter_client.manager import KernelManager
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus
 from pynb_dag_runner.parameters import notebook_problems, recorded
-from pynb_dag_runner.work.kernels.choosing import OWN
+from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
 from pynb_dag_runner.work.translator import LosslessPythonTranslator
 from tests.faults.kinds_of_values import Access, Colour, Fruit, Level, Odd, Outer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pynb_dag_runner.work import native_mlflow
-from pynb_dag_runner.work.kernels import choosing
+from pynb_dag_runner.work.kernels import OWN, choosing
 
 FOLDER = Path("/runs/a b/100%")
 
@@ -46,7 +46,7 @@ def test_a_kernelspec_is_known_by_what_it_starts(tmp_path: Path, monkeypatch: py
             f'{{"argv": ["{program}", "-m", "ipykernel_launcher"], "display_name": "{name}", "language": "python"}}'
         )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    assert [choosing.is_own(name) for name in (choosing.OWN, "mine", "generic", "other")] == [True, True, True, False]
+    assert [choosing.is_own(name) for name in (OWN, "mine", "generic", "other")] == [True, True, True, False]
 
 
 def test_a_process_without_mlflow_does_not_import_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pynb_dag_runner.work.kernels import OWN
+
 if TYPE_CHECKING:
     from pynb_dag_runner.work.kernels.specs import KernelSpecs
-
-OWN = "python3"
-"""Name under which the runner's own interpreter is offered, as every Jupyter installation does."""
 
 
 def choose(wanted: str | None, metadata: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pynb_dag_runner.process_table import describe_exit, end_marked, memory_byte
 from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.work import out_of_memory, processes
 from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
-from pynb_dag_runner.work.kernels.choosing import OWN
+from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.provisioner import ForkProvisioner
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
 from pynb_dag_runner.work.logs import Log

@@ -5,7 +5,7 @@ import sys
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from traitlets import List, Unicode
 
-from pynb_dag_runner.work.kernels.choosing import OWN
+from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.provisioner import NAME
 
 
