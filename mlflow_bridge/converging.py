@@ -58,6 +58,17 @@ def superseded(
     return list({run.id: run for run in _losers(roots, below, is_abandoned)}.values())
 
 
+def orphans(runs: Iterable[StoredRun], uploader: str) -> list[StoredRun]:
+    """What an uploader has made below runs that have lost; no run comes before the one it is nested in."""
+    runs = list(runs)
+    below: dict[str | None, list[StoredRun]] = {}
+    for run in runs:
+        below.setdefault(run.tags.get(PARENT), []).append(run)
+    lost = [run for root in runs if is_superseded(root) for run in _with_descendants(root, below)]
+    found = {run.id: run for run in lost if not run.deleted and run.tags.get(UPLOADER) == uploader}
+    return list(found.values())
+
+
 def _losers(
     siblings: list[StoredRun], below: dict[str | None, list[StoredRun]], is_abandoned: Callable[[str], bool]
 ) -> Iterator[StoredRun]:

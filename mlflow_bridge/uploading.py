@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_bridge.converging import chosen, is_complete, is_superseded, revision, superseded
+from mlflow_bridge.converging import chosen, is_complete, is_superseded, orphans, revision, superseded
 from mlflow_bridge.description import INDEX, Places, pipeline_index, pipeline_note
 from mlflow_bridge.errors import StoreError, UploadError
 from mlflow_bridge.experiments import (
@@ -62,17 +62,53 @@ def upload_folder(
     """
     run = readable_run(folder)
     with directory_lock(run.folder, listener.waiting):
-        target, restored = experiment_for(run, store, experiment, restore=restore)
-        restored = (_restore(run, store, target) if restore else False) or restored
-        known = existing_parent(run, store, target)
-        outcome = UploadOutcome.RESTORED if restored else _outcome(run, known)
-        if outcome is UploadOutcome.UNCHANGED:
-            assert known is not None
-            return _result(run, store, target, known, outcome, _remarks(run, store, target, known))
-        with tempfile.TemporaryDirectory(prefix="pynb-dag-runner-upload-") as directory:
-            upload = Upload(run=run, store=store, experiment=target, directory=Path(directory), uploader=new_uploader())
-            sent = _send_pipeline(upload, known, listener)
-        return _result(run, store, sent.experiment, sent.parent, outcome, sent.warnings)
+        uploader = new_uploader()
+        lost: set[str] = set()
+        while True:
+            try:
+                return _upload(run, store, experiment, uploader, restore=restore, listener=listener)
+            except StoreError:
+                # What this upload was writing to may have lost against another one's: then there is a new state to
+                # go on from. Any other error comes again, with nothing more lost meanwhile.
+                before, lost = lost, _lost(run, store, experiment, uploader)
+                if not lost - before:
+                    raise
+
+
+def _upload(
+    run: Run, store: TrackingStore, experiment: str | None, uploader: str, *, restore: bool, listener: Listener
+) -> UploadResult:
+    target, restored = experiment_for(run, store, experiment, restore=restore)
+    restored = (_restore(run, store, target) if restore else False) or restored
+    known = existing_parent(run, store, target)
+    outcome = UploadOutcome.RESTORED if restored else _outcome(run, known)
+    if outcome is UploadOutcome.UNCHANGED:
+        assert known is not None
+        return _result(run, store, target, known, outcome, _remarks(run, store, target, known))
+    with tempfile.TemporaryDirectory(prefix="pynb-dag-runner-upload-") as directory:
+        upload = Upload(run=run, store=store, experiment=target, directory=Path(directory), uploader=uploader)
+        sent = _send_pipeline(upload, known, listener)
+    return _result(run, store, sent.experiment, sent.parent, outcome, sent.warnings)
+
+
+def _lost(run: Run, store: TrackingStore, experiment: str | None, uploader: str) -> set[str]:
+    """Ids of the runs that uploads have put into the bin in favour of others; none if the store can't even be asked.
+
+    What this uploader has made below such a run since goes there, too.
+    """
+    try:
+        there = store.experiment(experiment_name(run, experiment))
+        runs = _all_runs(run, store, there) if there else []
+        for orphan in orphans(runs, uploader):
+            _put_away(store, orphan)
+    except StoreError:
+        return set()
+    return {one.id for one in runs if one.deleted and is_superseded(one)}
+
+
+def _put_away(store: TrackingStore, run: StoredRun) -> None:
+    store.log_batch(run.id, Batch(tags=((UPLOAD, SUPERSEDED),)))
+    store.delete_run(run.id)
 
 
 def preview(
@@ -203,8 +239,11 @@ def _converge(upload: Upload, parent: StoredRun, abandoned: set[str]) -> StoredR
     runs = _all_runs(upload.run, store, upload.experiment)
     lost = superseded(runs, pipeline_key(upload.run), abandoned.__contains__)
     for run in lost:
-        store.log_batch(run.id, Batch(tags=((UPLOAD, SUPERSEDED),)))
-        store.delete_run(run.id)
+        try:
+            _put_away(store, run)
+        except StoreError:
+            if not _is_in_bin(upload, run):  # by another upload that has come this far
+                raise
     gone = {run.id for run in lost}
     left = [run for run in runs if run.id not in gone and not run.deleted]
     winner = chosen(run for run in left if run.tags.get(KEY) == pipeline_key(upload.run))
@@ -213,6 +252,11 @@ def _converge(upload: Upload, parent: StoredRun, abandoned: set[str]) -> StoredR
     if lost:
         _link_again(upload, winner, left)
     return winner
+
+
+def _is_in_bin(upload: Upload, run: StoredRun) -> bool:
+    now = (one for one in _all_runs(upload.run, upload.store, upload.experiment) if one.id == run.id)
+    return any(one.deleted for one in now)
 
 
 def _link_again(upload: Upload, parent: StoredRun, left: Sequence[StoredRun]) -> None:

@@ -13,9 +13,13 @@ import pytest
 
 from mlflow_bridge import StoreError, UploadError, UploadOutcome, upload
 from mlflow_bridge.client import MlflowStore, open_store
+from mlflow_bridge.converging import superseded
+from mlflow_bridge.keys import RUN_ID as RUN_ID_TAG
+from mlflow_bridge.keys import SUPERSEDED, UPLOAD
 from mlflow_bridge.store import TrackingStore
 from mlflow_bridge.target import resolve_target
 from mlflow_bridge.uploading import upload_folder
+from mlflow_bridge.values import Batch
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import RUN_ID, Attempt, Task, make_run
@@ -136,6 +140,75 @@ def test_an_upload_of_a_copy_at_any_moment_of_another_leaves_one_set(
 
         upload_folder(folder, watched(sqlite_store, meet), experiment=experiment)
         assert_one_complete_set(Contents(sqlite_uri, experiment))
+
+
+def put_away(store: MlflowStore, run_id: str) -> None:
+    """What another upload does with a run that lost."""
+    store.log_batch(run_id, Batch(tags=((UPLOAD, SUPERSEDED),)))
+    store.delete_run(run_id)
+
+
+def test_an_upload_whose_runs_are_put_away_by_another_goes_on_with_those_that_won(
+    sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path
+) -> None:
+    folder = small_run(tmp_path / "runs")
+    calls: list[str] = []
+    upload_folder(folder, watched(sqlite_store, lambda _, name: calls.append(name)), experiment="counted")
+    # From the first request after that for the parent, to the last before the set is looked over.
+    for moment in range(calls.index("create_run") + 1, len(calls) - calls[::-1].index("search") - 1):
+        contents = Contents(sqlite_uri, f"lost at {moment}")
+
+        def meet(call: int, name: str, moment: int = moment, contents: Contents = contents) -> None:
+            if call == moment:
+                for run in contents.runs():
+                    put_away(sqlite_store, run.info.run_id)
+
+        upload_folder(folder, watched(sqlite_store, meet), experiment=f"lost at {moment}")
+        assert_one_complete_set(contents)
+
+
+def test_two_uploads_that_put_the_same_runs_away(sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    calls: list[str] = []
+
+    def meet(call: int, name: str) -> None:
+        calls.append(name)
+        if call == 4:  # the parent is there, and the other upload goes on with it
+            upload_folder(copy, sqlite_store, experiment="counted")
+
+    upload_folder(folder, watched(sqlite_store, meet), experiment="counted")
+    marks_first = calls.index("delete_run") - 1
+    assert calls[marks_first] == "log_batch"
+    contents = Contents(sqlite_uri, "digits")
+
+    def lose(call: int, name: str) -> None:
+        if call == 4:
+            upload_folder(copy, sqlite_store)
+        if call == marks_first:
+            lost = superseded(sqlite_store.search(contents.experiment_id, RUN_ID_TAG, RUN_ID), RUN_ID)
+            assert lost
+            for run in lost:
+                put_away(sqlite_store, run.id)
+
+    upload_folder(folder, watched(sqlite_store, lose))
+    assert_one_complete_set(contents)
+
+
+def test_an_error_that_stays_is_told(sqlite_store: MlflowStore, sqlite_uri: str, tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "runs")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def meet_and_fail(call: int, name: str) -> None:
+        if call == 4:
+            upload_folder(copy, sqlite_store)
+        if name == "delete_run":
+            raise StoreError("no")
+
+    with pytest.raises(StoreError, match=r"^no$"):
+        upload_folder(folder, watched(sqlite_store, meet_and_fail))
 
 
 def test_after_two_uploads_the_links_lead_to_the_runs_that_are_left(
