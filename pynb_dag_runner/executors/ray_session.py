@@ -67,7 +67,7 @@ class RaySession:
         if address is not None:
             if address != "auto" and not _has_node_of(address):
                 _join(address, temporary)
-            self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            self._ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
             return
         # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -77,7 +77,7 @@ class RaySession:
                 num_cpus=num_cpus or usable_cpus(),
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=temporary,
                 _system_config=dict(ray_start.CONFIGURATION),
