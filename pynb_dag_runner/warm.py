@@ -8,16 +8,17 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.executors.hosting import Host, HostServer
 from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
 from pynb_dag_runner.page_process import PAGES_ENTRY
-from pynb_dag_runner.pages import Pages
-from pynb_dag_runner.run_folder.records import SettingsRecord
 from pynb_dag_runner.work import attempt_modules
 from pynb_dag_runner.work.kernels import servers
+
+if TYPE_CHECKING:
+    from pynb_dag_runner.dag import Dag
+    from pynb_dag_runner.run_folder.records import SettingsRecord
 
 _CELLS = re.compile(rb"^# ?(?:%%|\+|---)", re.MULTILINE)
 _MAKES_PIPELINE = b"pynb_dag_runner"
@@ -47,17 +48,20 @@ class WarmProcesses:
             host_server = HostServer(attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else [])
             self._stack.callback(host_server.close)
             self.new_host, place = host_server.new_host, host_server.place
-        self.pages = Pages(place)
-        self._stack.callback(self.pages.close)
         if notebooks and is_possible():
             kernel_server = servers.start(preload)
             self._stack.callback(kernel_server.close)
             self.kernels = kernel_server.place
+        # It knows the records of run folders, which take a tenth of a second: by now the servers use that time.
+        from pynb_dag_runner.pages import Pages
+
+        self.pages = Pages(place)
+        self._stack.callback(self.pages.close)
         if notebooks:
             self.pages.start()
 
     @classmethod
-    def for_run(cls, dag: Dag, settings: SettingsRecord) -> Self:
+    def for_run(cls, dag: "Dag", settings: "SettingsRecord") -> Self:
         """Those for a graph on an engine. Jobs on a cluster run elsewhere, those of ``inline`` in the driver."""
         return cls(
             hosts=settings.executor != "inline" and settings.ray_address is None,
