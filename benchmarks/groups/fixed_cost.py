@@ -70,11 +70,15 @@ def one_notebook(scale: Scale) -> Comparison:
         reference="papermill",
         ways=scale.ways(
             Way("papermill", by_papermill),
+            Way("papermill, then nbconvert", by_papermill_and_nbconvert),
             Way("ours", by_us),
             Way("ours with `--executor ray`", partial(by_us, options=("--executor", "ray")), slow=True),
         ),
         labels=WHOLE_PROCESS,
-        note="`pynb-dag-runner run notebook.py` against `papermill notebook.ipynb out.ipynb`.",
+        note=(
+            "`pynb-dag-runner run notebook.py` against `papermill notebook.ipynb out.ipynb`, which makes no page; "
+            "with `jupyter nbconvert --to html out.ipynb` after it there is one."
+        ),
         rounds=scale.times(7),
     )
 
@@ -86,6 +90,15 @@ def by_papermill(directory: Path) -> Quantities:
     measured = measure([papermill, "--no-progress-bar", notebook, directory / "out.ipynb"], directory)
     check([directory / "out.ipynb"], 1, notebooks.TRIVIAL)
     return measured.times
+
+
+def by_papermill_and_nbconvert(directory: Path) -> Quantities:
+    """The same, and a page as ours makes one."""
+    evaluated = by_papermill(directory)
+    jupyter = Path(sys.executable).with_name("jupyter")
+    converted = measure([jupyter, "nbconvert", "--to", "html", directory / "out.ipynb"], directory)
+    assert (directory / "out.html").stat().st_size
+    return {name: seconds + converted.times[name] for name, seconds in evaluated.items()}
 
 
 def by_us(directory: Path, options: Sequence[str] = ()) -> Quantities:
