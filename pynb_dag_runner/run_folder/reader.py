@@ -5,7 +5,6 @@ every error names the file, the key, what was got and what was expected. A folde
 going on or that died: whatever is there is read.
 """
 
-import contextlib
 import os
 import re
 import socket
@@ -59,6 +58,7 @@ _MAX_ERRORS_NAMED = 1_000
 _VERSION = "schema_version"
 _EVENT_NAME = re.compile(rb'\{"event":"([a-z_]+)"')
 """How our own lines begin: parsing each twice, for its name and for its content, is half of reading it."""
+_OF_ATTEMPTS = (AttemptStarted, AttemptEnded)
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
@@ -167,7 +167,7 @@ def _check_tasks(path: Path, record: RunRecord) -> None:
 def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[PlannedTask, list[Event]]]:
     grouped: dict[str, list[Event]] = {planned.name: [] for planned in record.tasks}
     for event in events:
-        if isinstance(event, AttemptStarted | AttemptEnded) and event.task in grouped:
+        if isinstance(event, _OF_ATTEMPTS) and event.task in grouped:
             grouped[event.task].append(event)
     for planned in record.tasks:
         yield planned, grouped[planned.name]
@@ -182,8 +182,8 @@ def _read_tasks(folder: Path, record: RunRecord, events: tuple[Event, ...], aliv
 
 def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool, most: int) -> TaskRun:
     """A task from its ``task.json``; before that is written, from the events. It may have ``most`` attempts."""
-    relative = _task_folder(folder, planned.name)
-    record = _read_record(folder, relative / paths.TASK, TaskRecord)
+    place = _task_place(folder, planned.name)
+    record = _read_record(folder, f"{place}/{paths.TASK}", TaskRecord)
     if record and record.resumed < planned.resumed:
         record = None  # it is from before the run was resumed, and the task runs again
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
@@ -195,7 +195,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
     if len(numbers) > most:
         raise RunFolderError(folder, f"it holds more than {MAX_ATTEMPTS:,} attempts, which is what is read at most")
     attempts = tuple(
-        _read_attempt(folder, relative, number, verdicts.get(number), started.get(number)) for number in numbers
+        _read_attempt(folder, place, number, verdicts.get(number), started.get(number)) for number in numbers
     )
     counted = tuple(attempt for attempt in attempts if attempt.number > planned.attempts_before)
     return TaskRun(
@@ -224,9 +224,9 @@ def _unheard_of(folder: Path, planned: PlannedTask, numbers: list[int]) -> int |
     return number if existing(folder, paths.attempt_folder(Path(), planned.name, number) / paths.ATTEMPT) else None
 
 
-def _task_folder(folder: Path, task: str) -> Path:
+def _task_place(folder: Path, task: str) -> str:
     try:
-        return paths.task_folder(Path(), task)
+        return paths.task_place(task)
     except ValueError as error:
         raise RunFolderError(folder / paths.RUN, str(error), "tasks") from None
 
@@ -238,12 +238,13 @@ def _status_from(attempts: tuple[AttemptRun, ...]) -> TaskStatus:
 
 
 def _read_attempt(
-    folder: Path, task_folder: Path, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
+    folder: Path, task_place: str, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
 ) -> AttemptRun:
     """An attempt from its own record; what the driver says fills what a dead worker could not."""
-    relative = paths.attempt_in(task_folder, number)
-    record = _read_record(folder, relative / paths.ATTEMPT, AttemptRecord)
-    names = names_inside(folder, relative)
+    place = paths.attempt_place(task_place, number)
+    record = _read_record(folder, f"{place}/{paths.ATTEMPT}", AttemptRecord)
+    names = names_inside(folder, place)
+    relative = Path(place)
     error = verdict.error if verdict else record.error if record else None
     return AttemptRun(
         folder=relative,
@@ -288,7 +289,7 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
         return False
 
 
-def _read_record(root: Path, relative: Path, kind: type[_RecordType]) -> _RecordType | None:
+def _read_record(root: Path, relative: Path | str, kind: type[_RecordType]) -> _RecordType | None:
     """A record from its file; None if there is no such file."""
     data = read_inside(root, relative)
     if data is None:
@@ -335,8 +336,10 @@ def _read_events(folder: Path) -> Iterator[Event]:
 def _read_event(path: Path, where: str, line: bytes) -> Event | None:
     """An event; None for one of a kind that a newer minor version of the format may have."""
     if (ours := _EVENT_NAME.match(line)) and (adapter := ADAPTERS.get(ours[1].decode())):
-        with contextlib.suppress(pydantic.ValidationError):  # what is wrong with it is found out below
+        try:
             return adapter.validate_json(line, strict=True)
+        except pydantic.ValidationError:
+            pass  # what is wrong with it is found out below
     try:
         content = pydantic_core.from_json(line)
     except ValueError as error:
