@@ -8,7 +8,8 @@ going on or that died: whatever is there is read.
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -62,12 +63,13 @@ _OF_ATTEMPTS = (AttemptStarted, AttemptEnded)
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
-def read_run(folder: Path, now: datetime | None = None) -> Run:
+def read_run(folder: Path, now: datetime | None = None, known: Mapping[str, TaskRun] | None = None) -> Run:
     """Read a run folder.
 
     Args:
         folder: the run folder.
         now: the current time, with a time zone; decides whether a run of another host is still alive.
+        known: by name, tasks as they were read from this folder; they are as they were, and are not read again.
 
     Raises:
         RunFolderError: it is no run folder, or one of its files is damaged or of a newer format.
@@ -81,7 +83,7 @@ def read_run(folder: Path, now: datetime | None = None) -> Run:
         record=record,
         status=RunStatus.INTERRUPTED if record.status is RunStatus.RUNNING and not alive else record.status,
         end=record.end if alive or record.end else max((event.time for event in events), default=record.start),
-        tasks=tuple(_read_tasks(folder, record, events, alive)),
+        tasks=tuple(_read_tasks(folder, record, events, alive, known or {})),
         warnings=tuple(event.message for event in events if isinstance(event, Warned)),
         report=existing(folder, Path(paths.REPORT)),
         summary=existing(folder, Path(paths.SUMMARY)),
@@ -169,14 +171,19 @@ def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[Pla
     for event in events:
         if isinstance(event, _OF_ATTEMPTS) and event.task in grouped:
             grouped[event.task].append(event)
-    for planned in record.tasks:
-        yield planned, grouped[planned.name]
+    yield from ((planned, grouped[planned.name]) for planned in record.tasks)
 
 
-def _read_tasks(folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool) -> Iterator[TaskRun]:
+def _read_tasks(
+    folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool, known: Mapping[str, TaskRun]
+) -> Iterator[TaskRun]:
+    reused = frozenset(record.resumes[-1].reused) if record.resumes else frozenset()
     left = MAX_ATTEMPTS
     for planned, events_of in _by_task(record, events):
-        yield (task := _read_task(folder, planned, events_of, alive, left))
+        task = known.get(planned.name) or _read_task(folder, planned, events_of, alive, left)
+        if planned.name in reused and task.status is TaskStatus.SUCCEEDED:
+            task = replace(task, status=TaskStatus.REUSED)
+        yield task
         left -= len(task.attempts)
 
 
@@ -209,6 +216,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
         blocked_by=record.blocked_by if record else None,
         start=record.start if record else next((attempt.start for attempt in counted if attempt.start), None),
         end=record.end if record else None,
+        is_settled=record is not None,
         attempts=attempts,
     )
 
