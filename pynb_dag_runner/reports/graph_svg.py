@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pynb_dag_runner.outcome import TaskStatus
 from pynb_dag_runner.reports.graph import Graph, Node, layers, numbered_edges
 from pynb_dag_runner.reports.layout import Layout, Place, layered_layout
 from pynb_dag_runner.reports.templating import render
@@ -161,11 +162,17 @@ def _curve(start: tuple[float, float], end: tuple[float, float], down: bool) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Square:
+    """A task's place in pixels; ``mark`` is the state whose sign stands on the square, or empty."""
+
     index: int
-    node: Node
+    style: str
+    mark: str
     left: int
     top: int
     title: str
+
+
+_WITHOUT_MARK = frozenset((TaskStatus.SUCCEEDED, TaskStatus.SKIPPED, TaskStatus.PENDING))
 
 
 def _overview(graph: Graph, *, standalone: bool, anchors: bool) -> str:
@@ -198,11 +205,13 @@ def _squares(graph: Graph, runs: Sequence[Sequence[int]]) -> Iterator[_Square]:
     for members in runs:
         for position, index in enumerate(members):
             node = graph.nodes[index]
+            status = node.status
             yield _Square(
                 index=index,
-                node=node,
+                style=f"s-{status.value}" if status else "n",
+                mark=status.value if status and status not in _WITHOUT_MARK else "",
                 left=_MARGIN + position % _SQUARES_IN_ROW * _SQUARE,
                 top=2 * _MARGIN + 20 + (row + position // _SQUARES_IN_ROW) * _SQUARE,
-                title=f"{node.name}: {state_word(node.status)}" if node.status else node.name,
+                title=f"{node.name}: {state_word(status)}" if status else node.name,
             )
         row += -(-len(members) // _SQUARES_IN_ROW)
