@@ -79,7 +79,7 @@ def _check(path: str, status: os.stat_result) -> None:
         raise RunFolderError(Path(path), f"it has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
 
 
-def lines_inside(root: Path, relative: Path) -> Iterator[tuple[str, bytes]]:
+def lines_inside(root: Path, relative: Path | str) -> Iterator[tuple[str, bytes]]:
     """The whole lines of a file, each with its place in words. A last line without an end was cut off and is left out.
 
     Raises:

@@ -335,9 +335,9 @@ def _check_version(path: Path, data: bytes) -> None:
 
 def _read_events(folder: Path) -> Iterator[Event]:
     """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
-    for where, line in lines_inside(folder, Path(paths.EVENTS)):
-        event = _read_event(folder / paths.EVENTS, where, line)
-        if event is not None:
+    path = folder / paths.EVENTS
+    for where, line in lines_inside(folder, paths.EVENTS):
+        if (event := _read_event(path, where, line)) is not None:
             yield event
 
 
