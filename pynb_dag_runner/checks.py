@@ -30,16 +30,16 @@ _FIND_MODULES_BOUND_S = 60.0
 def task_problems(tasks: Iterable[Task]) -> list[str]:
     """Everything that is wrong with the tasks, one sentence each, naming the task."""
     found = environment_problems()
-    pickled: dict[int, str | None] = {}
+    functions = _Functions()
     for task in tasks:
-        problems = _source_problems(task, pickled) + _folder_problems(task.name)
+        problems = _source_problems(task, functions) + _folder_problems(task.name)
         for name, value in task.parameters.items():
             problems += secret_problems(value, f"parameter {name!r}")
         found += [f"task {task.name!r}: {problem}" for problem in problems]
     return found
 
 
-def _source_problems(task: Task, pickled: dict[int, str | None]) -> list[str]:
+def _source_problems(task: Task, functions: "_Functions") -> list[str]:
     whole_tasks = [
         f"parameter {name!r} holds the task {given.name!r} itself; write .output() after it for what it returns"
         for name, value in task.parameters.items()
@@ -49,7 +49,7 @@ def _source_problems(task: Task, pickled: dict[int, str | None]) -> list[str]:
         return whole_tasks  # what else there is to say of such values explains nothing
     if isinstance(task.source, NotebookSource):
         return _notebook_problems(task.source, task.parameters)
-    return _function_problems(task.source, task.parameters, pickled)
+    return _function_problems(task.source, task.parameters, functions)
 
 
 def preload_problems(names: Iterable[object]) -> list[str]:
@@ -157,18 +157,37 @@ def _module_problems(parameters: Mapping[str, Any], cwd: Path) -> list[str]:
     return problems
 
 
-def _function_problems(
-    source: FunctionSource, parameters: Mapping[str, Any], pickled: dict[int, str | None]
-) -> list[str]:
+class _Functions:
+    """What is found out of a function once, though thousands of tasks may call it."""
+
+    def __init__(self) -> None:
+        self._signatures: dict[int, inspect.Signature | None] = {}
+        self._pickled: dict[int, str | None] = {}
+
+    def signature(self, function: Callable[..., Any]) -> inspect.Signature | None:
+        """None for some built-in functions, which have none."""
+        if id(function) not in self._signatures:
+            try:
+                self._signatures[id(function)] = inspect.signature(function)
+            except (TypeError, ValueError):
+                self._signatures[id(function)] = None
+        return self._signatures[id(function)]
+
+    def pickling_problem(self, function: Callable[..., Any]) -> str | None:
+        """Why it can't be sent to a worker; None if it can."""
+        if id(function) not in self._pickled:
+            self._pickled[id(function)] = _pickling_problem(function)
+        return self._pickled[id(function)]
+
+
+def _function_problems(source: FunctionSource, parameters: Mapping[str, Any], functions: _Functions) -> list[str]:
     function: Any = source.function
     if not callable(function):
         return [f"{function!r} can't be called; p.function takes a function"]
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         return [f"{source.qualified_name}() is async or a generator; a task's function must return its value"]
-    problems = _argument_problems(function, source.qualified_name, parameters)
-    if id(function) not in pickled:
-        pickled[id(function)] = _pickling_problem(function)
-    if reason := pickled[id(function)]:
+    problems = _argument_problems(functions.signature(function), source.qualified_name, parameters)
+    if reason := functions.pickling_problem(function):
         problems.append(f"function {source.qualified_name} can't be sent to a worker: {reason}")
     given, reference_problems = _without_references(parameters)
     problems += reference_problems
@@ -178,11 +197,9 @@ def _function_problems(
     return problems
 
 
-def _argument_problems(function: Callable[..., Any], name: str, parameters: Mapping[str, Any]) -> list[str]:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return []  # some built-in functions have none
+def _argument_problems(signature: inspect.Signature | None, name: str, parameters: Mapping[str, Any]) -> list[str]:
+    if signature is None:
+        return []
     try:
         signature.bind(**parameters)
     except TypeError as error:

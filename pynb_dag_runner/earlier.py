@@ -31,7 +31,8 @@ class Earlier:
 
     Attributes:
         reused: names of the tasks that are taken over.
-        verdicts: of all tasks' attempts, by task.
+        untouched: of these, those of which nothing in the run folder changes, as they were read.
+        verdicts: of the attempts of all tasks but the untouched ones, by task.
         ends: of attempts that had no end, since their driver died.
         outputs: of the tasks that are taken over: values that JSON holds.
         kept: of the same: return values that JSON can't hold, as far as they are needed.
@@ -39,6 +40,7 @@ class Earlier:
     """
 
     reused: frozenset[str] = frozenset()
+    untouched: Mapping[str, TaskRun] = field(default_factory=dict)
     verdicts: Mapping[str, Sequence[AttemptVerdict]] = field(default_factory=dict)
     ends: tuple[AttemptEnded, ...] = ()
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -46,25 +48,43 @@ class Earlier:
     pages_missing: tuple[MissingPage, ...] = ()
 
 
-def earlier_of(run: Run, tasks: Iterable[str], reused: Iterable[str], kept: Mapping[str, Any]) -> Earlier:
+def earlier_of(run: Run, tasks: Iterable[PlannedTask], reused: Iterable[str], kept: Mapping[str, Any]) -> Earlier:
     """What ``run`` has to give.
 
     Args:
-        tasks: names of the tasks of the run from now on.
+        tasks: of the run from now on.
         reused: those that are taken over.
         kept: return values that are needed and that JSON can't hold.
     """
     reused = frozenset(reused)
-    known = [task for name in tasks if (task := run.by_name.get(name)) is not None]
+    before = {planned.name: planned for planned in run.record.tasks}
+    both = [(planned, task) for planned in tasks if (task := run.by_name.get(planned.name)) is not None]
+    known = [task for _, task in both]
+    untouched = {
+        task.name: task
+        for planned, task in both
+        if task.name in reused and planned == before[task.name] and _is_finished(task)
+    }
     last = run.end or run.start
     return Earlier(
         reused=reused,
-        verdicts={task.name: [_verdict(attempt, last) for attempt in task.attempts] for task in known},
+        untouched=untouched,
+        verdicts={
+            task.name: [_verdict(attempt, last) for attempt in task.attempts]
+            for task in known
+            if task.name not in untouched
+        },
         ends=tuple(_end(task, attempt, last) for task in known for attempt in task.attempts if attempt.outcome is None),
         outputs={task.name: task.outputs for task in known if task.name in reused},
         kept=kept,
         pages_missing=tuple(page for task in known for page in _missing_pages(task)),
     )
+
+
+def _is_finished(task: TaskRun) -> bool:
+    """Whether the task's folder lacks nothing: no driver died before it wrote ``task.json``, or an end, or a page."""
+    ended = all(attempt.outcome is not None for attempt in task.attempts)
+    return task.is_settled and ended and not any(_missing_pages(task))
 
 
 def _verdict(attempt: AttemptRun, last: datetime) -> AttemptVerdict:

@@ -116,8 +116,7 @@ class Preparation:
     @property
     def earlier(self) -> Earlier:
         """What the loop begins with."""
-        names = [task.name for task in self.planned]
-        return earlier_of(self.run, names, self.resumption.reused, self.kept)
+        return earlier_of(self.run, self.planned, self.resumption.reused, self.kept)
 
     def record(
         self,

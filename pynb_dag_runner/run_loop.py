@@ -214,7 +214,8 @@ class RunLoop:
             if attempt.inputs_lost > MAX_INPUTS_LOST:
                 raise UnavailableValueError(f"it was lost {attempt.inputs_lost} times on the way")
             for name in self._values.kept_for(attempt.task):
-                number = self._verdicts[name][-1].number
+                known = self._earlier.untouched.get(name)
+                number = (known.attempts if known else self._verdicts[name])[-1].number
                 folder = paths.attempt_folder(Path(), name, number)
                 self._values.keep(name, self._engine.put(read_kept_value(self._writer.folder, folder)))
         except UnavailableValueError as error:
@@ -318,7 +319,9 @@ class RunLoop:
     def _settle(self, name: str, status: TaskStatus, blocked_by: str | None) -> None:
         self._settled[name] = status
         now = self._clock()
-        self._settled_records.append(task_record(self._planned[name], status, self._verdicts.get(name, []), blocked_by))
+        if name not in self._earlier.untouched:
+            verdicts = self._verdicts.get(name, [])
+            self._settled_records.append(task_record(self._planned[name], status, verdicts, blocked_by))
         self._say(events.TaskSettled(time=now, task=name, status=status, blocked_by=blocked_by))
 
     def _watch_clocks(self) -> None:

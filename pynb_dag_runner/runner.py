@@ -184,9 +184,9 @@ def resume_dag(
             ci=redactor.value(provenance.ci_variables(os.environ)),
             versions=provenance.library_versions(),
         )
-        writer = RunWriter(folder, record)
-        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, preparation.earlier)
-    return _result(folder, listeners, clock, redactor)
+        writer, earlier = RunWriter(folder, record), preparation.earlier
+        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, earlier)
+    return _result(folder, listeners, clock, redactor, earlier.untouched)
 
 
 def _start_engine(
@@ -247,9 +247,13 @@ def _drive(
 
 
 def _result(
-    folder: Path, listeners: Sequence[Listener], clock: Callable[[], datetime], redactor: Redactor
+    folder: Path,
+    listeners: Sequence[Listener],
+    clock: Callable[[], datetime],
+    redactor: Redactor,
+    untouched: Mapping[str, TaskRun] | None = None,
 ) -> RunResult:
-    run = read_run(folder)
+    run = read_run(folder, known=untouched)
     for task in run.tasks:
         for attempt in task.attempts:
             if attempt.outcome in _MAY_HAVE_DIED:

@@ -6,6 +6,7 @@ Links are left out: a job summary stands on a page of its own, far from the run 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports.gantt import Bar, gantt_of_run
@@ -39,6 +40,9 @@ MAX_TRACEBACK_LINES = 40
 MERMAID_MAX_CHARACTERS = 50_000
 MERMAID_MAX_EDGES = 500
 """Mermaid draws nothing above these, its defaults ``maxTextSize`` and ``maxEdges``, which GitHub does not change."""
+
+_SHORTEST_LINE = 8
+"""Characters that a task's line of a diagram has at least."""
 
 _LEFT_OUT = "Some of it is left out here: there was too much. `report.html` in the run folder has all."
 _MAX_TEXT = 300
@@ -110,15 +114,19 @@ def _code(text: str) -> str:
 
 def _diagrams(run: Run) -> Iterator[str]:
     graph = graph_of_run(run)
+    bars = sum(1 for task in run.tasks for attempt in task.attempts if attempt.start or attempt.end)
     diagrams = (
-        ("### Graph", mermaid(graph), len(graph.edges)),
-        ("### Time\n\nThe axis is in the time zone of your browser.", _mermaid_gantt(run), 0),
+        ("### Graph", partial(mermaid, graph), len(graph.nodes), len(graph.edges)),
+        ("### Time\n\nThe axis is in the time zone of your browser.", partial(_mermaid_gantt, run), bars, 0),
     )
-    for title, text, edges in diagrams:
-        if not text:
+    for title, draw, lines, edges in diagrams:
+        # Drawn only if it may be shown: a large run waits for what would be thrown away.
+        is_large = lines * _SHORTEST_LINE > MERMAID_MAX_CHARACTERS or edges > MERMAID_MAX_EDGES
+        text = "" if is_large else draw()
+        if not text and not is_large:
             continue
         yield title
-        if len(text) > MERMAID_MAX_CHARACTERS or edges > MERMAID_MAX_EDGES:
+        if is_large or len(text) > MERMAID_MAX_CHARACTERS:
             yield "Left out: the run is too large for a mermaid diagram. `report.html` in the run folder has it."
         else:
             yield f"```mermaid\n{text}```"

@@ -29,7 +29,7 @@ MAX_FOLDERS_DEEP = 100
 _IS_LINK = "it is a link; a run folder holds none of its own"
 
 
-def read_inside(root: Path, relative: Path) -> bytes | None:
+def read_inside(root: Path, relative: Path | str) -> bytes | None:
     """Content of a regular file below ``root``; None if there is none. No link on the way is followed.
 
     Raises:
@@ -51,7 +51,7 @@ def read_inside(root: Path, relative: Path) -> bytes | None:
     try:
         _check(path, status := os.fstat(descriptor))  # by now it may be another file
         if status.st_size < _SHORT_BYTES:
-            return _read_short(descriptor)
+            return _read_short(descriptor, status.st_size)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
@@ -60,11 +60,13 @@ def read_inside(root: Path, relative: Path) -> bytes | None:
         os.close(descriptor)
 
 
-def _read_short(descriptor: int) -> bytes:
+def _read_short(descriptor: int, size: int) -> bytes:
     """All of a file, without the file object that takes longer to make than such a file to read."""
     data = b""
     while part := os.read(descriptor, _SHORT_BYTES):
         data += part
+        if len(data) == size:  # spares the look that finds nothing more
+            break
     return data
 
 
@@ -77,7 +79,7 @@ def _check(path: str, status: os.stat_result) -> None:
         raise RunFolderError(Path(path), f"it has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
 
 
-def lines_inside(root: Path, relative: Path) -> Iterator[tuple[str, bytes]]:
+def lines_inside(root: Path, relative: Path | str) -> Iterator[tuple[str, bytes]]:
     """The whole lines of a file, each with its place in words. A last line without an end was cut off and is left out.
 
     Raises:
@@ -116,7 +118,7 @@ def existing(root: Path, relative: Path) -> Path | None:
         return None
 
 
-def names_inside(root: Path, relative: Path) -> frozenset[str]:
+def names_inside(root: Path, relative: Path | str) -> frozenset[str]:
     """Names of the regular files in a folder that is reached through no link; none if there is no such folder.
 
     One look instead of one for each file.
@@ -131,10 +133,10 @@ def names_inside(root: Path, relative: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _folders(root: Path, relative: Path) -> Iterator[str]:
+def _folders(root: Path, relative: Path | str) -> Iterator[str]:
     """The folders between ``root`` and what is ``relative`` to it, from above. As text: paths cost more than looks."""
     folder = os.fspath(root)
-    for part in relative.parts[:-1]:
+    for part in os.fspath(relative).split("/")[:-1]:
         folder = f"{folder}/{part}"
         yield folder
 

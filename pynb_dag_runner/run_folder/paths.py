@@ -78,7 +78,12 @@ def run_folder(output_dir: Path, pipeline: str, run_id: str) -> Path:
 
 def task_folder(run: Path, task: str) -> Path:
     """Folder of a task below the run folder ``run``."""
-    return run / TASKS / encode_name(task)
+    return run / task_place(task)
+
+
+def task_place(task: str) -> str:
+    """Where a task's folder lies in any run folder; a text, since a reader of many tasks waits for paths."""
+    return f"{TASKS}/{encode_name(task)}"
 
 
 def attempt_number(name: str) -> int | None:
@@ -89,9 +94,9 @@ def attempt_number(name: str) -> int | None:
 
 def attempt_folder(run: Path, task: str, number: int) -> Path:
     """Folder of an attempt; ``number`` counts from 1."""
-    return attempt_in(task_folder(run, task), number)
+    return run / attempt_place(task_place(task), number)
 
 
-def attempt_in(task_folder: Path, number: int) -> Path:
-    """Folder of an attempt of the task that has this folder."""
-    return task_folder / f"{_ATTEMPT_PREFIX}{number}"
+def attempt_place(task_place: str, number: int) -> str:
+    """Where an attempt of the task at :func:`task_place` lies."""
+    return f"{task_place}/{_ATTEMPT_PREFIX}{number}"

@@ -5,11 +5,11 @@ every error names the file, the key, what was got and what was expected. A folde
 going on or that died: whatever is there is read.
 """
 
-import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -59,15 +59,17 @@ _MAX_ERRORS_NAMED = 1_000
 _VERSION = "schema_version"
 _EVENT_NAME = re.compile(rb'\{"event":"([a-z_]+)"')
 """How our own lines begin: parsing each twice, for its name and for its content, is half of reading it."""
+_OF_ATTEMPTS = (AttemptStarted, AttemptEnded)
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
-def read_run(folder: Path, now: datetime | None = None) -> Run:
+def read_run(folder: Path, now: datetime | None = None, known: Mapping[str, TaskRun] | None = None) -> Run:
     """Read a run folder.
 
     Args:
         folder: the run folder.
         now: the current time, with a time zone; decides whether a run of another host is still alive.
+        known: by name, tasks as they were read from this folder; they are as they were, and are not read again.
 
     Raises:
         RunFolderError: it is no run folder, or one of its files is damaged or of a newer format.
@@ -81,7 +83,7 @@ def read_run(folder: Path, now: datetime | None = None) -> Run:
         record=record,
         status=RunStatus.INTERRUPTED if record.status is RunStatus.RUNNING and not alive else record.status,
         end=record.end if alive or record.end else max((event.time for event in events), default=record.start),
-        tasks=tuple(_read_tasks(folder, record, events, alive)),
+        tasks=tuple(_read_tasks(folder, record, events, alive, known or {})),
         warnings=tuple(event.message for event in events if isinstance(event, Warned)),
         report=existing(folder, Path(paths.REPORT)),
         summary=existing(folder, Path(paths.SUMMARY)),
@@ -167,23 +169,28 @@ def _check_tasks(path: Path, record: RunRecord) -> None:
 def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[PlannedTask, list[Event]]]:
     grouped: dict[str, list[Event]] = {planned.name: [] for planned in record.tasks}
     for event in events:
-        if isinstance(event, AttemptStarted | AttemptEnded) and event.task in grouped:
+        if isinstance(event, _OF_ATTEMPTS) and event.task in grouped:
             grouped[event.task].append(event)
-    for planned in record.tasks:
-        yield planned, grouped[planned.name]
+    yield from ((planned, grouped[planned.name]) for planned in record.tasks)
 
 
-def _read_tasks(folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool) -> Iterator[TaskRun]:
+def _read_tasks(
+    folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool, known: Mapping[str, TaskRun]
+) -> Iterator[TaskRun]:
+    reused = frozenset(record.resumes[-1].reused) if record.resumes else frozenset()
     left = MAX_ATTEMPTS
     for planned, events_of in _by_task(record, events):
-        yield (task := _read_task(folder, planned, events_of, alive, left))
+        task = known.get(planned.name) or _read_task(folder, planned, events_of, alive, left)
+        if planned.name in reused and task.status is TaskStatus.SUCCEEDED:
+            task = replace(task, status=TaskStatus.REUSED)
+        yield task
         left -= len(task.attempts)
 
 
 def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool, most: int) -> TaskRun:
     """A task from its ``task.json``; before that is written, from the events. It may have ``most`` attempts."""
-    relative = _task_folder(folder, planned.name)
-    record = _read_record(folder, relative / paths.TASK, TaskRecord)
+    place = _task_place(folder, planned.name)
+    record = _read_record(folder, f"{place}/{paths.TASK}", TaskRecord)
     if record and record.resumed < planned.resumed:
         record = None  # it is from before the run was resumed, and the task runs again
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
@@ -195,7 +202,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
     if len(numbers) > most:
         raise RunFolderError(folder, f"it holds more than {MAX_ATTEMPTS:,} attempts, which is what is read at most")
     attempts = tuple(
-        _read_attempt(folder, relative, number, verdicts.get(number), started.get(number)) for number in numbers
+        _read_attempt(folder, place, number, verdicts.get(number), started.get(number)) for number in numbers
     )
     counted = tuple(attempt for attempt in attempts if attempt.number > planned.attempts_before)
     return TaskRun(
@@ -209,6 +216,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
         blocked_by=record.blocked_by if record else None,
         start=record.start if record else next((attempt.start for attempt in counted if attempt.start), None),
         end=record.end if record else None,
+        is_settled=record is not None,
         attempts=attempts,
     )
 
@@ -224,9 +232,9 @@ def _unheard_of(folder: Path, planned: PlannedTask, numbers: list[int]) -> int |
     return number if existing(folder, paths.attempt_folder(Path(), planned.name, number) / paths.ATTEMPT) else None
 
 
-def _task_folder(folder: Path, task: str) -> Path:
+def _task_place(folder: Path, task: str) -> str:
     try:
-        return paths.task_folder(Path(), task)
+        return paths.task_place(task)
     except ValueError as error:
         raise RunFolderError(folder / paths.RUN, str(error), "tasks") from None
 
@@ -238,12 +246,13 @@ def _status_from(attempts: tuple[AttemptRun, ...]) -> TaskStatus:
 
 
 def _read_attempt(
-    folder: Path, task_folder: Path, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
+    folder: Path, task_place: str, number: int, verdict: AttemptVerdict | None, started: AttemptStarted | None
 ) -> AttemptRun:
     """An attempt from its own record; what the driver says fills what a dead worker could not."""
-    relative = paths.attempt_in(task_folder, number)
-    record = _read_record(folder, relative / paths.ATTEMPT, AttemptRecord)
-    names = names_inside(folder, relative)
+    place = paths.attempt_place(task_place, number)
+    record = _read_record(folder, f"{place}/{paths.ATTEMPT}", AttemptRecord)
+    names = names_inside(folder, place)
+    relative = Path(place)
     error = verdict.error if verdict else record.error if record else None
     return AttemptRun(
         folder=relative,
@@ -288,7 +297,7 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
         return False
 
 
-def _read_record(root: Path, relative: Path, kind: type[_RecordType]) -> _RecordType | None:
+def _read_record(root: Path, relative: Path | str, kind: type[_RecordType]) -> _RecordType | None:
     """A record from its file; None if there is no such file."""
     data = read_inside(root, relative)
     if data is None:
@@ -326,17 +335,19 @@ def _check_version(path: Path, data: bytes) -> None:
 
 def _read_events(folder: Path) -> Iterator[Event]:
     """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
-    for where, line in lines_inside(folder, Path(paths.EVENTS)):
-        event = _read_event(folder / paths.EVENTS, where, line)
-        if event is not None:
+    path = folder / paths.EVENTS
+    for where, line in lines_inside(folder, paths.EVENTS):
+        if (event := _read_event(path, where, line)) is not None:
             yield event
 
 
 def _read_event(path: Path, where: str, line: bytes) -> Event | None:
     """An event; None for one of a kind that a newer minor version of the format may have."""
     if (ours := _EVENT_NAME.match(line)) and (adapter := ADAPTERS.get(ours[1].decode())):
-        with contextlib.suppress(pydantic.ValidationError):  # what is wrong with it is found out below
+        try:
             return adapter.validate_json(line, strict=True)
+        except pydantic.ValidationError:
+            pass  # what is wrong with it is found out below
     try:
         content = pydantic_core.from_json(line)
     except ValueError as error:

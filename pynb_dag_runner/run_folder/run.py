@@ -83,6 +83,7 @@ class TaskRun:
         blocked_by: of a SKIPPED task, the task that did not succeed.
         attempts_before: attempts up to this number are from before the run was resumed, and do not count any more.
         start, end: from the start of the first attempt that counts to the last one's end, UTC.
+        is_settled: its final status is written down; without that, it is concluded from its attempts.
         attempts: all of them, in order.
     """
 
@@ -96,6 +97,7 @@ class TaskRun:
     blocked_by: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    is_settled: bool = False
     attempts: tuple[AttemptRun, ...] = ()
 
     @property

@@ -304,6 +304,13 @@ def test_what_is_too_much_for_boxes_becomes_squares_and_says_so(count: int, edge
     assert "are too many to draw one by one" in (next(root.iter(f"{SVG}text")).text or "")
 
 
+def test_squares_show_any_name_as_it_is() -> None:
+    names = [*HOSTILE, *(f"t{number}" for number in range(MAX_NODES))]
+    root = picture(named(*names))
+    assert [title.text for title in root.iter(f"{SVG}title")] == names
+    assert len(corners(root, "square")) == len(names)
+
+
 def test_squares_are_rows_by_layer_with_a_mark_where_something_is_wrong() -> None:
     edges = [(number, number + 1000) for number in range(1000)]
     states = [TaskStatus.FAILED, *([TaskStatus.SUCCEEDED] * 1999)]
