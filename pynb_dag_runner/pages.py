@@ -16,6 +16,8 @@ from pynb_dag_runner.run_folder import paths
 PAGE_BOUND_S = 120.0
 """How long the end of a run waits for one page; a notebook with hundreds of MB of outputs takes that long."""
 _END_BOUND_S = 0.5
+_MOST_DEATHS = 3
+"""A page that ends its process does so again: the others are not made for its sake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class PageProblem:
 class Pages:
     """Asks a process of its own for pages; it is started with the first one, or before. Close it.
 
-    The process ends when this one does.
+    The process ends when this one does. If it dies before, another one is started for what it had not made.
 
     Args:
         server: of which the process may be forked; None: it is started.
@@ -40,7 +42,8 @@ class Pages:
         self._process: PageProcess | None = None
         self._listener: threading.Thread | None = None
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._open: set[str] = set()
+        self._open: dict[str, str] = {}
+        self._deaths = 0
 
     def start(self) -> None:
         """Start the process already: it needs half a second of processor time, and takes it while tasks wait."""
@@ -52,7 +55,6 @@ class Pages:
         Args:
             key: names the attempt in a :class:`PageProblem`.
         """
-        process = self._process or self._start()
         why = {} if failure is None else {"kind": failure.kind, "message": failure.message}
         request = {
             "key": key,
@@ -62,9 +64,13 @@ class Pages:
             "outcome": outcome.value,
             **why,
         }
-        self._open.add(key)
+        self._open[key] = json.dumps(request) + "\n"
+        self._ask(self._open[key])
+
+    def _ask(self, request: str) -> None:
+        process = self._process or self._start()
         with contextlib.suppress(BrokenPipeError):  # it died, which the end of its answers says
-            process.requests.write(json.dumps(request) + "\n")
+            process.requests.write(request)
             process.requests.flush()
 
     def finish(self, bound_s: float = PAGE_BOUND_S) -> Iterator[PageProblem]:
@@ -77,18 +83,27 @@ class Pages:
             try:
                 answer = self._answers.get(timeout=bound_s)
             except queue.Empty:
-                yield from self._all_open(f"not made within {bound_s:g} s")
+                yield from self._give_up(f"not made within {bound_s:g} s")
                 return
             if answer is None:
-                self._answers.put(None)  # for whoever asks next
-                yield from self._all_open("the process that makes pages died")
-                return
+                yield from self._go_on()
+                continue
             said = json.loads(answer)
-            self._open.discard(said["key"])
+            del self._open[said["key"]]
             if said["problem"] is not None:
                 yield PageProblem(key=said["key"], problem=said["problem"])
 
-    def _all_open(self, problem: str) -> Iterator[PageProblem]:
+    def _go_on(self) -> Iterator[PageProblem]:
+        """The process died: with its server, for want of memory, of an odd notebook."""
+        self.close()
+        self._server = None
+        self._deaths += 1
+        if self._deaths >= _MOST_DEATHS:
+            yield from self._give_up("the process that makes pages died")
+        for request in self._open.values():
+            self._ask(request)
+
+    def _give_up(self, problem: str) -> Iterator[PageProblem]:
         keys = sorted(self._open)
         self._open.clear()
         yield from (PageProblem(key=key, problem=problem) for key in keys)

@@ -96,10 +96,18 @@ class ProcessExecutor:
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
-        host = self._idle.pop() if self._idle else self._new_host()
+        host = self._host()
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
         host.begin([entry for entry in sys.path if entry], cloudpickle.dumps(job.call), inputs, job.limits)
+
+    def _host(self) -> Host:
+        while self._idle:
+            host = self._idle.pop()
+            if host.alive:
+                return host
+            host.close()  # it died while it had nothing to do, with its server, say
+        return self._new_host()
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         """What happened; the wait ends with the first event."""

@@ -134,8 +134,12 @@ for _ in range(2):
 
 
 def page_processes() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if child.cmdline()[-2:-1] == ["pynb_dag_runner.work.html"]]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it is ending, or has ended and is not waited for yet
+            if child.cmdline()[-2:-1] == [PAGES_ENTRY]:
+                found.append(child)
+    return found
 
 
 def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:
@@ -207,18 +211,59 @@ def test_it_is_started_where_the_server_refuses(
     assert page_processes() == []
 
 
-def test_pages_of_a_process_that_dies_are_named(server: HostServer, tmp_path: Path) -> None:
+def test_another_process_goes_on_for_one_that_died(server: HostServer, tmp_path: Path) -> None:
     making = Pages(server.place)
     try:
         assert made_by(making, tmp_path, 1) == []
         (process,) = forked_from(server)
         process.suspend()
-        making.make("late", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
+        (tmp_path / "0/notebook.html").unlink()
+        making.make("before", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
         process.kill()
-        died = PageProblem(key="late", problem="the process that makes pages died")
-        assert list(making.finish()) == [died]
-        making.make("later", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
-        assert [problem.problem for problem in making.finish()] == [died.problem]
+        psutil.wait_procs([process])
+        nbformat.write(NOTEBOOKS[1], tmp_path / "notebook.ipynb")
+        making.make("after", tmp_path, TITLE, Outcome.SUCCEEDED, None)
+        assert list(making.finish()) == []
+        assert (tmp_path / "0/notebook.html").exists()
+        assert (tmp_path / "notebook.html").exists()
+        assert len(page_processes()) == 1
+    finally:
+        making.close()
+    assert page_processes() == []
+
+
+def kill_the_server(done: Path) -> None:
+    """Once."""
+    if not done.exists():
+        done.touch()
+        server = psutil.Process().parent()
+        assert server is not None
+        server.kill()
+        time.sleep(60)  # it takes this process along
+
+
+def test_a_run_has_its_pages_also_without_the_server(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("# %%\n1\n")
+    p = Pipeline("without", base_dir=tmp_path)
+    first = p.notebook("one.py", name="first")
+    killed = p.function(kill_the_server, parameters={"done": tmp_path / "done"}, retries=1, after=first)
+    p.notebook("one.py", name="second", after=killed)
+    result = p.run(executor="process", progress=False, output_dir=tmp_path / "runs")
+    assert {task.status.value for task in result.tasks.values()} == {"SUCCEEDED"}
+    outcomes = [attempt.outcome for attempt in result.tasks["kill_the_server"].attempts]
+    assert outcomes == [Outcome.CRASHED, Outcome.SUCCEEDED]
+    assert len(list(result.folder.glob("tasks/*/*/notebook.html"))) == 2
+    assert page_processes() == []
+
+
+def test_pages_that_no_process_survives_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/nbconvert.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    making = Pages()
+    try:
+        died = "the process that makes pages died"
+        assert made_by(making, tmp_path, 2) == [PageProblem(key="0", problem=died), PageProblem(key="1", problem=died)]
     finally:
         making.close()
 
