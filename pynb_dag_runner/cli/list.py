@@ -78,24 +78,26 @@ def _succeeded(run: "Run") -> int:
 
 
 def _echo_table(runs: "Sequence[tuple[Path, Run | RunFolderError]]") -> None:
-    from pynb_dag_runner.cli.tables import Table, echo, echo_lines, time_text
-    from pynb_dag_runner.lines import Piece, duration_text, printable, shown_path, status_piece
+    from rich.text import Text
 
-    rows = Table("folder", "status", "start", "duration", "succeeded")
+    from pynb_dag_runner.cli.tables import echo, status_text, table, time_text
+    from pynb_dag_runner.console import duration_text, printable, shown_path
+
+    rows = table("folder", "status", "start", "duration", "succeeded")
     damaged = []
     for folder, run in runs:
-        where = shown_path(folder, Path.cwd())
+        where = Text(shown_path(folder, Path.cwd()))
         if isinstance(run, RunFolderError):
-            rows.add(where, Piece("UNREADABLE", "bold red"))
-            damaged.append([Piece(printable(str(run)))])
+            rows.add_row(where, Text("UNREADABLE", "bold red"))
+            damaged.append(Text(printable(str(run))))
             continue
-        rows.add(
+        rows.add_row(
             where,
-            status_piece(run.status),
+            status_text(run.status),
             time_text(run.start),
             duration_text(run.duration_s),
             f"{_succeeded(run)} of {len(run.tasks)}",
         )
     echo(rows)
-    if damaged:
-        echo_lines(*damaged)
+    for line in damaged:
+        echo(line)

@@ -9,8 +9,8 @@ import click
 from pynb_dag_runner.cli.json_output import json_text, run_document, task_document
 
 if TYPE_CHECKING:
-    from pynb_dag_runner.cli.tables import Table
-    from pynb_dag_runner.lines import Line
+    from rich.console import ConsoleRenderable
+
     from pynb_dag_runner.run_folder import Run
 
 
@@ -28,37 +28,39 @@ def show(run_dir: Path, as_json: bool) -> int:
         document = run_document(run) | {"parameters": parameters, "warnings": list(run.warnings), "tasks": tasks}
         click.echo(json_text(document), nl=False)
         return 0
-    from pynb_dag_runner.cli.tables import echo, echo_lines
+    from pynb_dag_runner.cli.tables import echo
 
-    echo(_head(run, Path.cwd()))
-    echo_lines(())
-    echo(_tasks(run))
-    if rest := _rest(run, Path.cwd()):
-        echo_lines((), *rest)
+    for part in _parts(run, Path.cwd()):
+        echo(part)
     return 0
 
 
-def _rest(run: "Run", cwd: Path) -> "list[Line]":
-    """Failures, warnings, and what to look at next."""
-    from pynb_dag_runner.lines import Piece, failure_lines, printable, shown_path
+def _parts(run: "Run", cwd: Path) -> "list[ConsoleRenderable]":
+    """Head, table of tasks, failures, warnings, and what to look at next."""
+    from rich.text import Text
+
+    from pynb_dag_runner.console import failure_lines, printable, shown_path
     from pynb_dag_runner.run_folder import paths
 
     lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
-    lines += [[Piece(f"  warning: {printable(warning)}", "yellow")] for warning in run.warnings]
+    lines += [Text(f"  warning: {printable(warning)}", style="yellow") for warning in run.warnings]
     if run.report is None and run.folder.is_dir():  # not for a run in an archive
         folder = shlex.quote(shown_path(run.folder, cwd))
-        lines.append([Piece(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it")])
-    return lines
+        lines.append(Text(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"))
+    return [_head(run, cwd), Text(), _tasks(run), *([Text(), *lines] if lines else [])]
 
 
-def _head(run: "Run", cwd: Path) -> "Table":
-    from pynb_dag_runner.cli.tables import Table, time_text
-    from pynb_dag_runner.lines import Piece, duration_text, printable, shown_path, status_piece
+def _head(run: "Run", cwd: Path) -> "ConsoleRenderable":
+    from rich.table import Table
+    from rich.text import Text
 
-    rows: list[tuple[str, str | Piece]] = [
+    from pynb_dag_runner.cli.tables import status_text, time_text
+    from pynb_dag_runner.console import duration_text, printable, shown_path
+
+    rows: list[tuple[str, str | Text]] = [
         ("run", printable(run.id)),
         ("pipeline", printable(run.pipeline)),
-        ("status", status_piece(run.status)),
+        ("status", status_text(run.status)),
         ("start", time_text(run.start)),
         ("duration", duration_text(run.duration_s)),
     ]
@@ -70,9 +72,9 @@ def _head(run: "Run", cwd: Path) -> "Table":
     rows.append(("folder", shown_path(run.folder, cwd)))
     if run.report:
         rows.append(("report", shown_path(run.folder / run.report, cwd)))
-    table = Table()
+    table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add(Piece(name, "dim"), value)
+        table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
     return table
 
 
@@ -80,20 +82,22 @@ def _cut(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _tasks(run: "Run") -> "Table":
-    from pynb_dag_runner.cli.tables import Table
-    from pynb_dag_runner.lines import duration_text, first_line, printable, status_piece
+def _tasks(run: "Run") -> "ConsoleRenderable":
+    from rich.text import Text
 
-    tasks = Table("task", "status", "started", "duration", "attempts", "error")
+    from pynb_dag_runner.cli.tables import status_text, table
+    from pynb_dag_runner.console import duration_text, first_line, printable
+
+    tasks = table("task", "status", "started", "duration", "attempts", "error")
     for task in run.tasks:
         failure = first_line(task.failure, limit=60) if task.failure else ""
         blocked = f"{printable(task.blocked_by)} did not succeed" if task.blocked_by else ""
-        tasks.add(
-            printable(task.name),
-            status_piece(task.status),
+        tasks.add_row(
+            Text(printable(task.name)),
+            status_text(task.status),
             f"+{duration_text(max(0.0, run.own_seconds(task.start)))}" if task.start else "-",
             duration_text(task.duration_s),
             f"{len(task.attempts)} of {task.most_attempts}",
-            failure or blocked,
+            Text(failure or blocked),
         )
     return tasks

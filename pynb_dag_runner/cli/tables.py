@@ -1,93 +1,82 @@
-"""Tables and lines on stdout: with colour on a terminal, plain elsewhere."""
+"""Tables on stdout: with colour on a terminal, plain elsewhere."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
 
 import click
 from rich.cells import cell_len
+from rich.console import Console, ConsoleRenderable
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
 
-from pynb_dag_runner.lines import Line, Piece
+from pynb_dag_runner.console import STYLES
 
-_HEAD = "dim"
-_ASKS_FOR_COLOUR = ("FORCE_COLOR", "TTY_COMPATIBLE")
-"""Environment variables by which rich takes something else for a terminal."""
-
-
-class Table:
-    """Rows of cells, each a text of one line, below each other; no line is cut.
-
-    Args:
-        columns: their names; none for a table without a head.
-    """
-
-    def __init__(self, *columns: str) -> None:
-        self.rows: list[list[Piece]] = [[Piece(name, _HEAD) for name in columns]] if columns else []
-
-    def add(self, *cells: str | Piece) -> None:
-        """Add a row; it may have fewer cells than there are columns."""
-        self.rows.append([Piece(cell) if isinstance(cell, str) else cell for cell in cells])
+_NO_LIMIT = 10_000
+"""Columns of a table. A narrow terminal wraps the lines: a path that was cut would be of no use."""
 
 
-def echo(table: Table) -> None:
-    """Print a table to stdout."""
-    _print(_aligned(table))
+class _Rows(Table):
+    """A table whose cells are short texts of one line and one style."""
 
 
-def echo_lines(*lines: Line) -> None:
-    """Print lines to stdout."""
-    _print(iter(lines))
+def table(*columns: str) -> Table:
+    """An empty table without lines."""
+    made = _Rows(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    return made
 
 
-def _aligned(table: Table) -> Iterator[Line]:
-    widths: dict[int, int] = {}
-    for row in table.rows:
-        for column, cell in enumerate(row):
-            widths[column] = max(widths.get(column, 0), cell_len(_on_one_line(cell.text)))
-    for row in table.rows:
-        line = []
-        for column, cell in enumerate(row):
-            text = _on_one_line(cell.text)
-            line += [Piece(text, cell.style), Piece(" " * (widths[column] + 2 - cell_len(text)))]
-        yield line
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\n", " ").replace("\t", " ") if "\n" in text or "\t" in text else text
-
-
-def _print(lines: Iterator[Line]) -> None:
-    """Not by rich, which would end the process when the reader goes away, and takes half a millisecond a line."""
-    marks = _marks()
-    texts = []
-    for line in lines:
-        text = ""
-        for piece in line:
-            begin, end = marks(piece.style) if piece.style and piece.text else ("", "")
-            text += f"{begin}{piece.text}{end}"
-        texts.append(text.rstrip())
-    click.echo("\n".join(texts), color=True)
-
-
-def _marks() -> Callable[[str], tuple[str, str]]:
-    """What comes before and after a text of a style, from rich, which knows terminals and what users ask for."""
-    if not sys.stdout.isatty() and not any(os.environ.get(name) for name in _ASKS_FOR_COLOUR):
-        return lambda style: ("", "")
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
-
-    @cache
-    def around(style: str) -> tuple[str, str]:
+def echo(item: ConsoleRenderable) -> None:
+    """Print to stdout. Not by rich itself, which would end the process when the reader goes away."""
+    console = Console(file=sys.stdout, highlight=False, width=_NO_LIMIT)
+    if isinstance(item, _Rows) and all(_is_plain(cell) for column in item.columns for cell in column.cells):
+        lines = list(_aligned(item, console))
+    else:
         with console.capture() as capture:
-            console.print(Text("x", style=style), end="")
-        begin, _, end = capture.get().partition("x")
-        return begin, end
+            console.print(item, soft_wrap=isinstance(item, Text))
+        lines = [line.rstrip() for line in capture.get().splitlines()]
+    click.echo("\n".join(lines), color=True)
 
-    return around
+
+def _is_plain(cell: object) -> bool:
+    """Whether a cell is drawn as it is: no lines or tabs in it, no markup."""
+    text = cell.plain if isinstance(cell, Text) else str(cell)
+    return not any(mark in text for mark in ("\n", "\t", "[" if isinstance(cell, str) else "\n"))
+
+
+def _aligned(rows: Table, console: Console) -> Iterator[str]:
+    """The lines of a table. Rich takes half a millisecond for each, which is long for ten thousand tasks."""
+    columns = [[Text(str(column.header), style=rows.header_style), *column.cells] for column in rows.columns]
+    texts = [[cell.plain if isinstance(cell, Text) else str(cell) for cell in column] for column in columns]
+    lengths = [[cell_len(text) for text in column] for column in texts]
+    widths = [max(column) + 2 for column in lengths]
+    marks: dict[str | Style, tuple[str, str]] = {}
+    for row in range(len(texts[0])):
+        line = ""
+        for column, cells in enumerate(columns):
+            cell, text = cells[row], texts[column][row]
+            style = cell.style if isinstance(cell, Text) else ""
+            if style not in marks:
+                marks[style] = _marks(style, console)
+            begin, end = marks[style] if text else ("", "")
+            line += f"{begin}{text}{end}{' ' * (widths[column] - lengths[column][row])}"
+        yield line.rstrip()
+
+
+def _marks(style: str | Style, console: Console) -> tuple[str, str]:
+    """What comes before and after a text of this style."""
+    with console.capture() as capture:
+        console.print(Text("x", style=style), end="")
+    begin, _, end = capture.get().partition("x")
+    return begin, end
+
+
+def status_text(status: str) -> Text:
+    """A status in its colour."""
+    return Text(status, style=STYLES.get(status, ""))
 
 
 def time_text(time: datetime) -> str:

@@ -46,23 +46,6 @@ def entry_points(directory: Path, *lines: str) -> Path:
     return write(directory, {"other-1.0.dist-info/METADATA": metadata, "other-1.0.dist-info/entry_points.txt": table})
 
 
-@pytest.mark.parametrize("command", ["show", "list"])
-def test_commands_that_tell_something_import_nothing_that_draws(command: str, project: Path) -> None:
-    folder = pynb("run", "sums.py", *INLINE, "-p", "bad=true", cwd=project).stdout.splitlines()[-1]
-    code = """
-import sys
-from pynb_dag_runner.cli import main
-code = main(sys.argv[1:])
-heavy = {"rich.console", "rich.table", "jinja2", "ray", "nbformat", "psutil"}
-print(code, sorted(heavy & set(sys.modules)))
-"""
-    where = folder if command == "show" else "runs"
-    done = subprocess.run(
-        [sys.executable, "-c", code, command, where], cwd=project, env=environment(), capture_output=True, text=True
-    )
-    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
-
-
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys

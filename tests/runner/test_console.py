@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.console import RunConsole, summary
+from pynb_dag_runner.console import RunConsole, duration_text, shown_path, summary
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
@@ -19,7 +19,6 @@ from pynb_dag_runner.events import (
     TaskSettled,
     Warned,
 )
-from pynb_dag_runner.lines import duration_text, shown_path
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun
 from pynb_dag_runner.run_folder.records import OptionsRecord
