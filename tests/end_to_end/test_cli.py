@@ -59,6 +59,23 @@ print(code, sorted(heavy & set(sys.modules)))
     assert "report  Write report.html" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["show", "list"])
+def test_what_tells_of_a_run_loads_neither_rich_nor_what_draws_or_runs(project: Path, command: str) -> None:
+    folder = Path(pynb("run", "sums.py", *INLINE, cwd=project).stdout.strip())
+    code = f"""
+import sys
+from pynb_dag_runner.cli import main
+code = main(["{command}", sys.argv[1]])
+heavy = {{"rich", "psutil", "jinja2", "cloudpickle", "ray", "papermill"}}
+heavy |= {{"pynb_dag_runner.dag", "pynb_dag_runner.console", "pynb_dag_runner.reports.graph"}}
+print(code, sorted(heavy & set(sys.modules)))
+"""
+    place = folder if command == "show" else folder.parent
+    done = subprocess.run([sys.executable, "-c", code, place], cwd=project, capture_output=True, text=True, check=True)
+    assert "SUCCEEDED" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_version(tmp_path: Path) -> None:
     assert pynb("--version", cwd=tmp_path).stdout.split()[0] == "pynb-dag-runner"
 
