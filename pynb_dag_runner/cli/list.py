@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document
+from pynb_dag_runner.cli.reading import only_reading
 from pynb_dag_runner.errors import RunFolderError, UsageError, visible
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def list_runs(directory: Path, as_json: bool) -> int:
     """
     if not os.path.exists(directory):  # noqa: PTH110 - Path.exists raises where a directory above is closed to us
         raise UsageError(f"there is no directory {str(directory)!r}")
-    runs = list(_runs(directory))
+    with only_reading():
+        runs = list(_runs(directory))
     if as_json:
         click.echo(json_text([_document(folder, run) for folder, run in runs]), nl=False)
     elif runs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document, task_document
+from pynb_dag_runner.cli.reading import only_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def show(run_dir: Path, as_json: bool) -> int:
     """Show status, timings and errors of a run: of a run folder, or of the one in a zip or tar."""
-    from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
+    with only_reading():
+        from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
 
-    run = read_run_dir_or_archive(run_dir)
+        run = read_run_dir_or_archive(run_dir)
     if as_json:
         parameters = run.record.model_dump(mode="json")["parameters"]
         tasks = [task_document(task) for task in run.tasks]
