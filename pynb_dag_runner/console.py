@@ -30,11 +30,11 @@ from pynb_dag_runner.events import (
     TaskSettled,
     Warned,
 )
-from pynb_dag_runner.outcome import Failure, RunStatus, TaskStatus
-from pynb_dag_runner.reports.wording import count, duration, state_word
-from pynb_dag_runner.reports.wording import printable as printable  # whoever writes to the terminal needs it
+from pynb_dag_runner.outcome import RunStatus, TaskStatus
+from pynb_dag_runner.reports.wording import count, state_word
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import TaskRun, seconds_between
+from pynb_dag_runner.telling import STYLES, duration_text, failure_lines, first_line, printable, shown_path
 from pynb_dag_runner.terminal import LastingStream, LiveView, SerialConsole
 
 MAX_RUNNING_LINES = 10
@@ -42,40 +42,10 @@ MAX_RUNNING_LINES = 10
 MAX_SKIPPED_LINES = 5
 """One failure at the root of a large graph would else scroll everything of interest away."""
 MAX_FAILURES = 20
-MAX_MESSAGE_LINES = 8
 _NAME_WIDTH = 40
 
-STYLES: Mapping[str, str] = {
-    "SUCCEEDED": "green",
-    "REUSED": "green",
-    "FAILED": "bold red",
-    "TIMED_OUT": "bold magenta",
-    "CRASHED": "bold red",
-    "CANCELLED": "yellow",
-    "INTERRUPTED": "yellow",
-    "SKIPPED": "dim",
-    "PENDING": "dim",
-    "RUNNING": "cyan",
-}
 _GLYPHS: Mapping[str, str] = {"SUCCEEDED": "✓", "SKIPPED": "○", "CANCELLED": "■"}
 _ASCII_GLYPHS: Mapping[str, str] = {"SUCCEEDED": "+", "SKIPPED": "-", "CANCELLED": "-"}
-
-
-def duration_text(seconds: float | None) -> str:
-    """A duration as in the reports; ``-`` where there is none, which every terminal can show."""
-    return "-" if seconds is None else duration(seconds)
-
-
-def first_line(failure: Failure, limit: int = 160) -> str:
-    """A failure's kind and the first line of its message, cut to ``limit`` characters."""
-    message = next((line.strip() for line in printable(failure.message).splitlines() if line.strip()), "")
-    line = f"{printable(failure.kind)}: {message}" if message else printable(failure.kind)
-    return line if len(line) <= limit else line[: limit - 3] + "..."
-
-
-def shown_path(path: Path, cwd: Path) -> str:
-    """``path`` as a person in ``cwd`` would type it."""
-    return printable(str(path.relative_to(cwd) if path.is_relative_to(cwd) else path))
 
 
 @dataclass(slots=True)
@@ -292,29 +262,13 @@ def summary(
     lines = [Text(), head.append(f": {counts or 'no tasks'}")]
     failed = [task for task in tasks if task.status.is_final and task.failure]
     for task in failed[:MAX_FAILURES]:
-        lines += failure_lines(task, folder, cwd)
+        lines += [Text.assemble(*line) for line in failure_lines(task, folder, cwd)]
     if len(failed) > MAX_FAILURES:
         lines.append(Text(f"  and {len(failed) - MAX_FAILURES} more; the report has them all"))
     lines.append(Text(f"run folder  {shown_path(folder, cwd)}"))
     report = folder / paths.REPORT
     if report.is_file():
         lines.append(Text(f"report      {shown_path(report, cwd)}"))
-    return lines
-
-
-def failure_lines(task: TaskRun, folder: Path, cwd: Path) -> list[Text]:
-    """Why a task did not succeed, and where its log and notebook are."""
-    last, failure = task.last_attempt, task.failure
-    if last is None or failure is None:
-        return []
-    attempt = f" (attempt {last.number} of {task.most_attempts})" if task.most_attempts > 1 else ""
-    lines = [Text(f"  {printable(task.name)} ").append(task.status, STYLES[task.status]).append(attempt)]
-    message = printable(f"{failure.kind}: {failure.message}" if failure.message else failure.kind).strip().splitlines()
-    lines += [Text(f"    {line}") for line in message[:MAX_MESSAGE_LINES]]
-    if len(message) > MAX_MESSAGE_LINES:
-        lines.append(Text(f"    ... {len(message) - MAX_MESSAGE_LINES} more lines", style="dim"))
-    places = (("log", last.log), ("notebook", last.html or last.notebook))
-    lines += [Text(f"    {word}: {shown_path(folder / path, cwd)}") for word, path in places if path]
     return lines
 
 

@@ -35,9 +35,9 @@ FLOORS = (
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
     {"work", "reports", "provenance", "earlier", "kept_values", "resuming", "page_process"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
-    {"attempts", "checks", "console", "fingerprints", "pages"},
-    # 4: what is written down of a pipeline; the loop.
-    {"recording", "run_loop", "warm"},
+    {"attempts", "checks", "telling", "fingerprints", "pages"},
+    # 4: what is written down of a pipeline; the loop; the terminal that is told of it.
+    {"recording", "run_loop", "warm", "console"},
     # 5: a run folder opened again.
     {"reopening"},
     # 6: where all of them meet.

@@ -47,7 +47,8 @@ def graph(
 
 
 def _draw(target: str, parameter: dict[str, str], parameters_file: Path | None, graph_format: _Format) -> str:
-    from pynb_dag_runner.reports import graph_of_dag, graph_of_run, render_graph
+    from pynb_dag_runner.reports import render_graph
+    from pynb_dag_runner.reports.graph import graph_of_dag, graph_of_run
 
     if Path(target).is_dir():
         if parameter or parameters_file:

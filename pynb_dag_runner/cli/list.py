@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document
+from pynb_dag_runner.cli.reading import only_reading
 from pynb_dag_runner.errors import RunFolderError, UsageError, visible
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def list_runs(directory: Path, as_json: bool) -> int:
     """
     if not os.path.exists(directory):  # noqa: PTH110 - Path.exists raises where a directory above is closed to us
         raise UsageError(f"there is no directory {str(directory)!r}")
-    runs = list(_runs(directory))
+    with only_reading():
+        runs = list(_runs(directory))
     if as_json:
         click.echo(json_text([_document(folder, run) for folder, run in runs]), nl=False)
     elif runs:
@@ -78,26 +80,18 @@ def _succeeded(run: "Run") -> int:
 
 
 def _echo_table(runs: "Sequence[tuple[Path, Run | RunFolderError]]") -> None:
-    from rich.text import Text
+    from pynb_dag_runner.cli.tables import aligned, echo, heading, status_text, time_text
+    from pynb_dag_runner.telling import Styled, duration_text, printable, shown_path
 
-    from pynb_dag_runner.cli.tables import echo, status_text, table, time_text
-    from pynb_dag_runner.console import duration_text, printable, shown_path
-
-    rows = table("folder", "status", "start", "duration", "succeeded")
+    rows = [heading("folder", "status", "start", "duration", "succeeded")]
     damaged = []
     for folder, run in runs:
-        where = Text(shown_path(folder, Path.cwd()))
+        where = Styled(shown_path(folder, Path.cwd()))
         if isinstance(run, RunFolderError):
-            rows.add_row(where, Text("UNREADABLE", "bold red"))
-            damaged.append(Text(printable(str(run))))
+            rows.append((where, Styled("UNREADABLE", "bold red"), *[Styled("")] * 3))
+            damaged.append((Styled(printable(str(run))),))
             continue
-        rows.add_row(
-            where,
-            status_text(run.status),
-            time_text(run.start),
-            duration_text(run.duration_s),
-            f"{_succeeded(run)} of {len(run.tasks)}",
-        )
-    echo(rows)
-    for line in damaged:
-        echo(line)
+        succeeded = f"{_succeeded(run)} of {len(run.tasks)}"
+        texts = (time_text(run.start), duration_text(run.duration_s), succeeded)
+        rows.append((where, status_text(run.status), *map(Styled, texts)))
+    echo([*aligned(rows), *damaged])

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document, task_document
+from pynb_dag_runner.cli.reading import only_reading
 
 if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable
+    from collections.abc import Iterator
 
     from pynb_dag_runner.run_folder import Run
+    from pynb_dag_runner.telling import Line
 
 
 @click.command(short_help="Status, timings and errors of a run.")
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def show(run_dir: Path, as_json: bool) -> int:
     """Show status, timings and errors of a run: of a run folder, or of the one in a zip or tar."""
-    from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
+    with only_reading():
+        from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
 
-    run = read_run_dir_or_archive(run_dir)
+        run = read_run_dir_or_archive(run_dir)
     if as_json:
         parameters = run.record.model_dump(mode="json")["parameters"]
         tasks = [task_document(task) for task in run.tasks]
@@ -30,34 +33,34 @@ def show(run_dir: Path, as_json: bool) -> int:
         return 0
     from pynb_dag_runner.cli.tables import echo
 
-    for part in _parts(run, Path.cwd()):
-        echo(part)
+    echo(_lines(run, Path.cwd()))
     return 0
 
 
-def _parts(run: "Run", cwd: Path) -> "list[ConsoleRenderable]":
+def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
     """Head, table of tasks, failures, warnings, and what to look at next."""
-    from rich.text import Text
-
-    from pynb_dag_runner.console import failure_lines, printable, shown_path
+    from pynb_dag_runner.cli.tables import aligned
     from pynb_dag_runner.run_folder import paths
+    from pynb_dag_runner.telling import Styled, failure_lines, printable, shown_path
 
     lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
-    lines += [Text(f"  warning: {printable(warning)}", style="yellow") for warning in run.warnings]
+    lines += [(Styled(f"  warning: {printable(warning)}", "yellow"),) for warning in run.warnings]
     if run.report is None and run.folder.is_dir():  # not for a run in an archive
         folder = shlex.quote(shown_path(run.folder, cwd))
-        lines.append(Text(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"))
-    return [_head(run, cwd), Text(), _tasks(run), *([Text(), *lines] if lines else [])]
+        lines.append((Styled(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"),))
+    yield from aligned(_head(run, cwd))
+    yield ()
+    yield from aligned(_tasks(run))
+    if lines:
+        yield from ((), *lines)
 
 
-def _head(run: "Run", cwd: Path) -> "ConsoleRenderable":
-    from rich.table import Table
-    from rich.text import Text
-
+def _head(run: "Run", cwd: Path) -> "Iterator[Line]":
+    """A row for each thing that is known of the run as a whole."""
     from pynb_dag_runner.cli.tables import status_text, time_text
-    from pynb_dag_runner.console import duration_text, printable, shown_path
+    from pynb_dag_runner.telling import Styled, duration_text, printable, shown_path
 
-    rows: list[tuple[str, str | Text]] = [
+    rows: list[tuple[str, str | Styled]] = [
         ("run", printable(run.id)),
         ("pipeline", printable(run.pipeline)),
         ("status", status_text(run.status)),
@@ -72,32 +75,28 @@ def _head(run: "Run", cwd: Path) -> "ConsoleRenderable":
     rows.append(("folder", shown_path(run.folder, cwd)))
     if run.report:
         rows.append(("report", shown_path(run.folder / run.report, cwd)))
-    table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
-    return table
+        yield Styled(name, "dim"), value if isinstance(value, Styled) else Styled(value)
 
 
 def _cut(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _tasks(run: "Run") -> "ConsoleRenderable":
-    from rich.text import Text
+def _tasks(run: "Run") -> "Iterator[Line]":
+    """The table's heading, and a row for each task."""
+    from pynb_dag_runner.cli.tables import heading, status_text
+    from pynb_dag_runner.telling import Styled, duration_text, first_line, printable
 
-    from pynb_dag_runner.cli.tables import status_text, table
-    from pynb_dag_runner.console import duration_text, first_line, printable
-
-    tasks = table("task", "status", "started", "duration", "attempts", "error")
+    yield heading("task", "status", "started", "duration", "attempts", "error")
     for task in run.tasks:
         failure = first_line(task.failure, limit=60) if task.failure else ""
         blocked = f"{printable(task.blocked_by)} did not succeed" if task.blocked_by else ""
-        tasks.add_row(
-            Text(printable(task.name)),
+        yield (
+            Styled(printable(task.name)),
             status_text(task.status),
-            f"+{duration_text(max(0.0, run.own_seconds(task.start)))}" if task.start else "-",
-            duration_text(task.duration_s),
-            f"{len(task.attempts)} of {task.most_attempts}",
-            Text(failure or blocked),
+            Styled(f"+{duration_text(max(0.0, run.own_seconds(task.start)))}" if task.start else "-"),
+            Styled(duration_text(task.duration_s)),
+            Styled(f"{len(task.attempts)} of {task.most_attempts}"),
+            Styled(failure or blocked),
         )
-    return tasks

@@ -4,21 +4,19 @@
 mermaid, dot or SVG. Nothing here runs or decides anything.
 """
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pynb_dag_runner.reports.graph import Graph, Node, graph_of_dag, graph_of_run
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import Run
+
+if TYPE_CHECKING:
+    from pynb_dag_runner.reports.graph import Graph  # knows pipelines, which who only needs the wording does not
 
 GraphFormat = Literal["mermaid", "dot", "svg"]
 """The formats of :func:`render_graph`."""
 
 __all__ = [
-    "Graph",
     "GraphFormat",
-    "Node",
-    "graph_of_dag",
-    "graph_of_run",
     "render_graph",
     "render_html",
     "render_summary",
@@ -52,7 +50,7 @@ def render_summary(run: Run) -> str:
     return summary.render_summary(run)
 
 
-def render_graph(graph: Graph, format: GraphFormat) -> str:  # noqa: A002 - the word that users type
+def render_graph(graph: "Graph", format: GraphFormat) -> str:  # noqa: A002 - the word that users type
     """The text of a picture of ``graph``.
 
     Raises:

@@ -1,6 +1,7 @@
 """The lines of ``events.jsonl``: what each is called and how it is read back."""
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 from pydantic import TypeAdapter
@@ -28,7 +29,11 @@ EVENT_NAMES: Mapping[type[Event], str] = MappingProxyType(
     }
 )
 
-ADAPTERS: Mapping[str, TypeAdapter[Event]] = MappingProxyType(
-    {name: TypeAdapter(kind) for kind, name in EVENT_NAMES.items()}
-)
-"""A validator for each name under ``event``."""
+KINDS: Mapping[str, type[Event]] = MappingProxyType({name: kind for kind, name in EVENT_NAMES.items()})
+"""What each name under ``event`` stands for."""
+
+
+@cache
+def adapter(name: str) -> TypeAdapter[Event]:
+    """The validator for a name of :data:`KINDS`. Made when it is asked for: most runs have no use for some."""
+    return TypeAdapter(KINDS[name])

@@ -22,7 +22,7 @@ from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, Warned
 from pynb_dag_runner.json_values import decode
 from pynb_dag_runner.outcome import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.event_lines import ADAPTERS
+from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
 from pynb_dag_runner.run_folder.inside import (
     MAX_VALUES,
     check_values,
@@ -194,8 +194,9 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: b
     if record and record.resumed < planned.resumed:
         record = None  # it is from before the run was resumed, and the task runs again
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
-    verdicts = {event.number: _verdict(event) for event in events if isinstance(event, AttemptEnded)}
-    verdicts |= {verdict.number: verdict for verdict in record.attempts} if record else {}
+    verdicts = {verdict.number: verdict for verdict in record.attempts} if record else {}
+    ended = {event.number: event for event in events if isinstance(event, AttemptEnded)}
+    verdicts |= {number: _verdict(event) for number, event in ended.items() if number not in verdicts}
     numbers = sorted(verdicts.keys() | started.keys())
     if record is None and (unheard := _unheard_of(folder, planned, numbers)):
         numbers.append(unheard)
@@ -336,16 +337,15 @@ def _check_version(path: Path, data: bytes) -> None:
 def _read_events(folder: Path) -> Iterator[Event]:
     """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
     path = folder / paths.EVENTS
-    for where, line in lines_inside(folder, paths.EVENTS):
-        if (event := _read_event(path, where, line)) is not None:
-            yield event
+    events = (_read_event(path, where, line) for where, line in lines_inside(folder, paths.EVENTS))
+    yield from (event for event in events if event is not None)
 
 
 def _read_event(path: Path, where: str, line: bytes) -> Event | None:
     """An event; None for one of a kind that a newer minor version of the format may have."""
-    if (ours := _EVENT_NAME.match(line)) and (adapter := ADAPTERS.get(ours[1].decode())):
+    if (ours := _EVENT_NAME.match(line)) and (known := ours[1].decode()) in KINDS:
         try:
-            return adapter.validate_json(line, strict=True)
+            return adapter(known).validate_json(line, strict=True)
         except pydantic.ValidationError:
             pass  # what is wrong with it is found out below
     try:
@@ -355,10 +355,10 @@ def _read_event(path: Path, where: str, line: bytes) -> Event | None:
     name = content.get("event") if isinstance(content, dict) else None
     if not isinstance(name, str):
         raise RunFolderError(path, f"got {_short(name)}, expected the name of an event", f"{where}: event")
-    if name not in ADAPTERS:
+    if name not in KINDS:
         return None
     try:
-        return ADAPTERS[name].validate_json(line, strict=True)
+        return adapter(name).validate_json(line, strict=True)
     except pydantic.ValidationError as error:
         raise _problem(path, error, where) from None
 

@@ -18,16 +18,22 @@ SCHEMA_VERSION = "1.0"
 
 
 class Record(BaseModel):
-    """Base of all records: frozen; unknown keys are ignored."""
+    """Base of all records: frozen; unknown keys are ignored.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="strings")
+    Its validator is made when it is first needed: most are only parts of others, which bring their own. For what each
+    forked worker makes it is there before the fork.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="strings", defer_build=True
+    )
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, indented for people, with a last newline."""
         return pydantic_core.to_json(self, indent=1, inf_nan_mode="strings") + b"\n"
 
 
-class Error(Record):
+class Error(Record, defer_build=False):
     """Why an attempt did not succeed."""
 
     kind: str = Field(
@@ -78,7 +84,7 @@ class PlannedTask(Record):
     kind: Literal["notebook", "function"]
     source: str = Field(description="notebook: path, relative to the pipeline's file where it is below; function: name")
     upstream: tuple[str, ...] = Field(default=(), description="names of the tasks it waits for")
-    options: OptionsRecord = OptionsRecord()
+    options: OptionsRecord = OptionsRecord.model_construct()
     fingerprint: FingerprintRecord | None = None
     attempts_before: Annotated[StoredInteger, Field(ge=0)] = Field(
         default=0, description="attempts up to this number are from before the run was resumed, and do not count"
@@ -173,7 +179,7 @@ class RunRecord(Record):
     parameters: dict[str, JsonValue] = {}
     given: dict[str, GivenRecord] = Field(default={}, description="parameters that did not take their default")
     target: TargetRecord | None = None
-    settings: SettingsRecord = SettingsRecord()
+    settings: SettingsRecord = SettingsRecord.model_construct()
     tasks: tuple[PlannedTask, ...] = Field(default=(), description="in plan order")
     resumes: tuple[ResumeRecord, ...] = ()
     driver: DriverRecord
@@ -199,7 +205,7 @@ class TaskRecord(Record):
     name: str
     kind: Literal["notebook", "function"]
     source: str
-    options: OptionsRecord = OptionsRecord()
+    options: OptionsRecord = OptionsRecord.model_construct()
     upstream: tuple[str, ...] = ()
     resumed: StoredInteger = Field(default=0, description="with a lower number than in run.json it does not count")
     status: TaskStatus
@@ -210,7 +216,7 @@ class TaskRecord(Record):
     attempts: tuple[AttemptVerdict, ...] = Field(default=(), description="all, also those that do not count any more")
 
 
-class KernelStart(Record):
+class KernelStart(Record, defer_build=False):
     """How a notebook's kernel came about."""
 
     how: Literal["forked", "started"] = Field(description="from a warm process of its kind, or as a program")
@@ -218,7 +224,7 @@ class KernelStart(Record):
     remarks: tuple[str, ...] = Field(default=(), description="why not in a faster way, where there is one")
 
 
-class AttemptRecord(Record):
+class AttemptRecord(Record, defer_build=False):
     """``attempt.json``: written by the worker when the attempt starts and again when it ends."""
 
     schema_version: str = SCHEMA_VERSION
@@ -247,7 +253,7 @@ class AttemptRecord(Record):
     )
 
 
-class TrackingRecord(Record):
+class TrackingRecord(Record, defer_build=False):
     """``tracking.json``: what the task said of itself."""
 
     schema_version: str = SCHEMA_VERSION

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from pynb_dag_runner.run_folder.event_lines import ADAPTERS
+from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
 from pynb_dag_runner.run_folder.records import (
     SCHEMA_VERSION,
     AttemptRecord,
@@ -83,7 +83,7 @@ def _record_schema(name: str, kind: type[Record], title: str) -> dict[str, Any]:
 
 def _event_schema() -> dict[str, Any]:
     """One schema for a line of ``events.jsonl``: which keys it has depends on the key ``event``."""
-    inputs = [(name, "validation", adapter) for name, adapter in ADAPTERS.items()]
+    inputs = [(name, "validation", adapter(name)) for name in KINDS]
     by_name, shared = TypeAdapter.json_schemas(
         inputs,  # type: ignore[arg-type]  # the mode is a Literal in pydantic's signature
         ref_template=DEFAULT_REF_TEMPLATE,
@@ -91,7 +91,7 @@ def _event_schema() -> dict[str, Any]:
     )
     definitions: dict[str, Any] = dict(shared["$defs"])
     alternatives = []
-    for name in ADAPTERS:
+    for name in KINDS:
         reference = by_name[name, "validation"]["$ref"]
         definition = definitions[reference.rpartition("/")[2]]
         definition["properties"] = {"event": {"const": name}, **definition["properties"]}

@@ -59,6 +59,53 @@ print(code, sorted(heavy & set(sys.modules)))
     assert "report  Write report.html" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["show", "list"])
+def test_what_tells_of_a_run_loads_neither_rich_nor_what_draws_or_runs(project: Path, command: str) -> None:
+    folder = Path(pynb("run", "sums.py", *INLINE, cwd=project).stdout.strip())
+    code = f"""
+import sys
+from pynb_dag_runner.cli import main
+code = main(["{command}", sys.argv[1]])
+heavy = {{"rich", "psutil", "jinja2", "cloudpickle", "ray", "papermill"}}
+heavy |= {{"pynb_dag_runner.dag", "pynb_dag_runner.console", "pynb_dag_runner.reports.graph"}}
+print(code, sorted(heavy & set(sys.modules)))
+"""
+    place = folder if command == "show" else folder.parent
+    done = subprocess.run([sys.executable, "-c", code, place], cwd=project, capture_output=True, text=True, check=True)
+    assert "SUCCEEDED" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("command", ["show", "list"])
+def test_what_only_reads_looks_for_no_plugins_of_pydantic(project: Path, command: str) -> None:
+    folder = Path(pynb("run", "sums.py", *INLINE, cwd=project).stdout.strip())
+    write(project, {"p/o-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: o\nVersion: 1.0\n"})
+    write(project, {"p/o-1.0.dist-info/entry_points.txt": "[pydantic]\no = no_such_module:plugin\n"})
+    env = {"PYTHONPATH": str(project / "p")}
+    shown = pynb(command, str(folder), cwd=project, env=env)
+    assert ("SUCCEEDED" in shown.stdout, shown.stderr) == (True, "")
+    # Elsewhere it is looked for, and pydantic says that it can't be loaded.
+    assert "Pydantic plugin" in pynb("report", str(folder), cwd=project, env=env).stderr
+
+
+@pytest.mark.parametrize(("command", "searched"), [("show", False), ("list", False), ("check", True)])
+def test_only_what_runs_code_of_others_looks_for_garbage_at_its_end(
+    project: Path, command: str, searched: bool
+) -> None:
+    folder = pynb("run", "sums.py", *INLINE, cwd=project).stdout.strip()
+    code = """
+import atexit, gc, sys
+atexit.register(lambda: print("frozen", gc.get_freeze_count() > 0))  # the first one is called last
+from pynb_dag_runner.cli import main
+main(sys.argv[1:])
+"""
+    target = "sums.py" if command == "check" else folder
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, target], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"frozen {not searched}"
+
+
 def test_version(tmp_path: Path) -> None:
     assert pynb("--version", cwd=tmp_path).stdout.split()[0] == "pynb-dag-runner"
 

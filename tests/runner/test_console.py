@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.console import RunConsole, duration_text, shown_path, summary
+from pynb_dag_runner.console import RunConsole, summary
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
@@ -22,6 +22,7 @@ from pynb_dag_runner.events import (
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun
 from pynb_dag_runner.run_folder.records import OptionsRecord
+from pynb_dag_runner.telling import duration_text, shown_path
 
 START = datetime(2026, 11, 23, 5, 47, 12, tzinfo=UTC)
 BAD = Failure(kind="ValueError", message="no such column: price\nand more")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, make_dag
 from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.reports import Graph, GraphFormat, Node, graph_of_dag, graph_of_run, render_graph
+from pynb_dag_runner.reports import GraphFormat, render_graph
+from pynb_dag_runner.reports.graph import Graph, Node, graph_of_dag, graph_of_run
 from pynb_dag_runner.reports.layout import MAX_EDGES, MAX_NODES
 from tests.runner.reported_runs import HOSTILE, make_attempt, make_run, make_task, skipped_task
 

@@ -17,7 +17,7 @@ from pynb_dag_runner.errors import OutputDirectoryError
 from pynb_dag_runner.events import Event, RunAgain, RunEnded, RunResumed, RunStarted, TaskSettled, Warned
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths, read_run
-from pynb_dag_runner.run_folder.event_lines import ADAPTERS, EVENT_NAMES
+from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES, adapter
 from pynb_dag_runner.run_folder.writer import AttemptWriter, RunWriter, make_run_folder, write_atomically
 from tests.factories import (
     START,
@@ -200,7 +200,7 @@ def test_every_event_is_read_back_as_it_was(tmp_path: Path) -> None:
         writer.event(event)
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / paths.EVENTS).read_text().splitlines()]
-    assert [ADAPTERS[line["event"]].validate_python(line) for line in lines] == events
+    assert [adapter(line["event"]).validate_python(line) for line in lines] == events
     assert {type(event) for event in events} == set(EVENT_NAMES)  # none is left out here
 
 
@@ -256,3 +256,13 @@ def test_a_sign_of_life_changes_the_time_of_the_events_alone(tmp_path: Path) -> 
     writer.close()
     assert (tmp_path / paths.EVENTS).stat().st_mtime > 0
     assert (tmp_path / paths.EVENTS).read_text() == ""
+
+
+def test_what_forked_workers_write_has_its_validator_before_the_fork() -> None:
+    names = ("AttemptRecord", "Error", "KernelStart", "TrackingRecord")
+    code = f"""
+from pynb_dag_runner.work import attempt
+print(*[getattr(attempt, name).__pydantic_complete__ for name in {names}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True True True\n"
