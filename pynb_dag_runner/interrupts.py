@@ -21,6 +21,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
         self._counting = False
+        self._raised = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -33,10 +34,18 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def raise_again(self) -> None:
+        """For a signal whose KeyboardInterrupt went astray: modules that are imported catch everything at times.
+
+        Raises:
+            KeyboardInterrupt: there was one.
+        """
+        if self._raised:
+            raise KeyboardInterrupt
+
     def count_from_now(self) -> None:
         """There is a run that can be ended in order; its loop looks at the count."""
         self._counting = True
-        self._install()  # once more: Ray's core takes SIGTERM for itself as it starts
 
     def _install(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -50,6 +59,7 @@ class Interrupts:
         if number == signal.SIGHUP:
             _leave_terminal()
         if not self._counting:
+            self._raised = True
             raise KeyboardInterrupt
         self.count += 1
 

@@ -124,6 +124,7 @@ def run_dag(
         interrupts = stack.enter_context(Interrupts())
         warm = warm or stack.enter_context(WarmProcesses.for_run(dag, settings))
         engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
+        interrupts.raise_again()
         record = RunRecord(
             run_id=run_id,
             pipeline=dag.name,
@@ -175,6 +176,7 @@ def resume_dag(
                 stack.enter_context(WarmProcesses(hosts=False, notebooks=False)),
             )
         engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
+        interrupts.raise_again()
         record = preparation.record(
             now=max(clock(), preparation.run.end or preparation.run.start),
             settings=settings,

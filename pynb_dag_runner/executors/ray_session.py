@@ -6,11 +6,13 @@ The module ``ray`` comes in as an argument: it is imported in one file alone.
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,7 @@ START_BOUND_S = 120.0
 """Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""
 
 ADDRESS_BOUND_S = 10.0
+_SIGNAL_PERIOD_S = 0.01
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Values between functions only; Ray spills larger ones to disk. Its default, 30 % of the memory, overflows the 64 MB
@@ -60,6 +63,8 @@ class RaySession:
         try:
             self._thread.wait_until_started()
         except BaseException:
+            if threading.current_thread() is threading.main_thread():
+                signal.alarm(0)  # if Ray's core had SIGTERM just then, it is set to abort this process in 3 s
             self._watchdog.close()
             raise
 
@@ -136,7 +141,11 @@ class _StartThread:
         """Raises:
         ExecutorError: Ray failed to start, or did not within the bound.
         """
-        if not self._started.wait(START_BOUND_S):
+        give_up = time.monotonic() + START_BOUND_S
+        while not self._started.wait(_SIGNAL_PERIOD_S) and time.monotonic() < give_up:
+            _take_signal_back()
+        _take_signal_back()
+        if not self._started.is_set():
             raise ExecutorError(f"Ray did not start within {START_BOUND_S:g} s; {_ADVICE}")
         if self._failure is not None:
             kind, reason = type(self._failure).__name__, str(self._failure).strip().split("\n")[0]
@@ -146,6 +155,13 @@ class _StartThread:
     def release(self) -> None:
         """Let the thread end; what Ray processes are left end with it."""
         self._released.set()
+
+
+def _take_signal_back() -> None:
+    """Ray's core takes SIGTERM for itself as it starts, and ends the process with an abort; Python knows who had it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _has_node_of(address: str) -> bool:

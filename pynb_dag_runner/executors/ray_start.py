@@ -45,6 +45,7 @@ def lean(ray: Any) -> Iterator[None]:
         for name in ("start_monitor", "start_log_monitor", "start_api_server"):
             _exchange(stack, node, name, lambda _: _nothing)
         _exchange(stack, _private(ray, "services"), "get_node", lambda original: _impatient(ray, original))
+        _exchange(stack, _private(ray, "node"), "wait_for_persisted_port", _sharing)
         yield
 
 
@@ -82,3 +83,20 @@ def _impatient(ray: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         return original(gcs_address, node_id)
 
     return get_node
+
+
+def _sharing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray's wait for a file of a server's, in short looks: it lets no other thread run.
+
+    Where the server was killed, since the user has interrupted the start, it would keep this process for half a minute.
+    """
+
+    def wait_for_persisted_port(*where: Any, timeout_ms: int, **options: Any) -> Any:
+        give_up = time.monotonic() + timeout_ms / 1000
+        while time.monotonic() < give_up:
+            with contextlib.suppress(RuntimeError):  # not there yet
+                return original(*where, timeout_ms=1, poll_interval_ms=1)
+            time.sleep(_LOOK_S)
+        return original(*where, timeout_ms=0, **options)
+
+    return wait_for_persisted_port

@@ -1,6 +1,5 @@
 """Ends what an executor started when the driver is gone, however it went."""
 
-import contextlib
 import os
 import secrets
 import subprocess
@@ -13,12 +12,10 @@ VARIABLE = "PYNB_DAG_RUNNER_ENGINE"
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 """Asks setproctitle, with which Ray names its processes, not to write the name over the environment (its README)."""
 
-_END_BOUND_S = 10.0
-
 _SCRIPT = """
 exec 3<&0
 (
-    read -r line
+    while read -r line; do :; done
     for attempt in 1 2 3; do
         pids=$(grep -slzxF "$1" /proc/[0-9]*/environ | cut -d/ -f3)
         [ -z "$pids" ] && break
@@ -31,7 +28,7 @@ exec 3<&0
     done
 ) <&3 &
 """
-"""Waits for a line, or the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
+"""Waits for the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
 
 In the background, so that it is no child of its starter: when a Ray worker ends, Ray kills the worker's children.
 """
@@ -74,7 +71,4 @@ class Watchdog:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        # A line, since a process that was forked just now may hold the pipe open. It ends with the end of its output,
-        # which the part in the background holds.
-        with contextlib.suppress(subprocess.TimeoutExpired):  # seen when Ray was interrupted as it started
-            self._shell.communicate(b"\n", _END_BOUND_S)
+        self._shell.communicate()  # ends with the end of its output, which the part in the background holds

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,17 +22,51 @@ from pynb_dag_runner.process_table import with_mark
 EXCHANGED = {
     "node.Node": ("start_monitor", "start_log_monitor", "start_api_server"),
     "services": ("get_node",),
+    "node": ("wait_for_persisted_port",),
 }
 
 
 def private_functions() -> dict[str, Any]:
     """Ray's own, by where they are."""
     ray_private: Any = ray._private
-    owners = {"node.Node": ray_private.node.Node, "services": ray_private.services}
+    owners = {"node.Node": ray_private.node.Node, "services": ray_private.services, "node": ray_private.node}
     return {f"{owner}.{name}": getattr(owners[owner], name) for owner, names in EXCHANGED.items() for name in names}
 
 
 BEFORE = private_functions()
+
+
+def test_the_wait_for_a_servers_file_lets_other_threads_run(tmp_path: Path) -> None:
+    """Else nobody hears a signal, and a server that was killed is waited for."""
+    ray_private: Any = ray._private
+    node = "ab" * 28
+    with ray_start.lean(ray), ThreadPoolExecutor() as pool:
+        found = pool.submit(
+            ray_private.node.wait_for_persisted_port, str(tmp_path), node, "gcs_server", timeout_ms=5_000
+        )
+        (tmp_path / f"gcs_server_{node}").write_text("4321")
+        assert found.result() == 4321
+        with pytest.raises(RuntimeError, match="Timed out"):
+            ray_private.node.wait_for_persisted_port(str(tmp_path), node, "other", timeout_ms=50)
+
+
+AT_A_SIGNAL = """
+import os, signal, sys
+from pynb_dag_runner.executors import executor_factory
+from pynb_dag_runner.executors.hosting import Host
+
+heard = []
+signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+executor = executor_factory("ray", num_cpus=1)(Host)
+os.kill(os.getpid(), signal.SIGTERM)
+executor.close()
+print(heard)
+"""
+
+
+def test_who_had_sigterm_before_ray_started_has_it_afterwards() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_A_SIGNAL], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[15]\n", "")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The loop with engines that misbehave, and what it says of retries."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,28 @@ def run_forgetfully(tmp_path: Path, losses: int, damage: Any = None) -> RunResul
         base_dir=tmp_path,
         listeners=[listen],
     )
+
+
+def test_an_interruption_that_someone_swallowed_is_raised_again(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", base_dir=tmp_path)
+    pipeline.function(fail)
+
+    def start(_: object) -> InlineExecutor:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException:  # noqa: BLE001 - as modules do when they are imported
+            return InlineExecutor()
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        run_dag(
+            pipeline.build(),
+            output_dir=tmp_path,
+            executor=start,
+            settings=SettingsRecord(executor="inline"),
+            base_dir=tmp_path,
+        )
+    assert list((tmp_path / "p").iterdir()) == []
 
 
 @pytest.mark.parametrize("losses", [1, 3])
