@@ -26,6 +26,7 @@ START_BOUND_S = 120.0
 
 ADDRESS_BOUND_S = 10.0
 _SIGNAL_PERIOD_S = 0.01
+"""Between two looks whether Ray has started; in between its core may have taken SIGTERM."""
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Values between functions only; Ray spills larger ones to disk. Its default, 30 % of the memory, overflows the 64 MB

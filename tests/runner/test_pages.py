@@ -203,6 +203,10 @@ def test_it_is_started_where_the_server_refuses(
     monkeypatch.setenv("PYTHONHASHSEED", "1")  # read once by an interpreter: no process of the server's can have it
     making = Pages(server.place)
     try:
+        making.start()
+        give_up = time.monotonic() + 30.0
+        while not page_processes():  # as soon as it has refused, not when somebody waits for pages
+            assert time.monotonic() < give_up
         assert made_by(making, tmp_path, 2) == []
         assert len(page_processes()) == 1
         assert forked_from(server) == []
