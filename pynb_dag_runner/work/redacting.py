@@ -1,9 +1,11 @@
 """Logs of tasks that were given secrets: their processes write to a pipe, and a process beside them to the file.
 
-``python -m pynb_dag_runner.work.redacting LOG CONTROL`` copies standard input to the file LOG without the secrets. The
-first line of the input is a JSON list of them; CONTROL is the file descriptor of a socket over which the worker asks
-it to catch up, or to end. It also ends when nobody has the pipe open any more, and so outlives a worker that crashes
-until its last words are written. Until then it inherits a lock on LOG.
+``python -m pynb_dag_runner.work.redacting LOG CONTROL OWN`` copies standard input to the file LOG without the secrets.
+The first line of the input is a JSON list of them; CONTROL is the file descriptor of a socket over which the worker
+asks it to catch up, or to end; OWN is that of a second pipe, for what the worker itself writes: that must not come
+between two pieces of a secret, since neither would be known for one then. The process also ends when nobody has a pipe
+open any more, and so outlives a worker that crashes until its last words are written. Until then it inherits a lock on
+LOG.
 """
 
 import array
@@ -22,6 +24,8 @@ from pathlib import Path
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.work.logs import Log
 
+_TASKS = 0
+"""Standard input: the pipe that the task's processes write to."""
 _READ_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
 """What the task can write ahead; the system's usual 64 KiB are full in no time."""
@@ -43,6 +47,7 @@ class RedactedLog(Log):
 
     def __init__(self, path: Path, redactor: Redactor) -> None:  # a file of its own is what it must not have
         reading, self._pipe = os.pipe()
+        reading_own, self._own = os.pipe()
         # From now on, and not only once the process has started: the driver waits for it after the worker's death.
         lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         with contextlib.suppress(OSError):  # some disks have no locks
@@ -53,17 +58,17 @@ class RedactedLog(Log):
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(path), str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(path), str(theirs.fileno()), str(reading_own)],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), lock],
+                pass_fds=[theirs.fileno(), reading_own, lock],
                 start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
                 env={name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)},
             )
-        os.close(reading)
-        os.close(lock)
-        self.write(json.dumps(redactor.texts).encode() + b"\n")
+        for descriptor in (reading, reading_own, lock):
+            os.close(descriptor)
+        _write(self._pipe, json.dumps(redactor.texts).encode() + b"\n")
 
     def fileno(self) -> int:
         """The pipe's end, for the processes of the task."""
@@ -71,9 +76,7 @@ class RedactedLog(Log):
 
     def write(self, data: bytes) -> None:
         """Append ``data``."""
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._pipe, left) :]
+        _write(self._own, data)
 
     def look(self) -> None:
         """The process does."""
@@ -92,6 +95,7 @@ class RedactedLog(Log):
     def close(self) -> None:
         """Wait until the file is whole. What still has the pipe open can't write to it any more."""
         os.close(self._pipe)
+        os.close(self._own)
         with self._control, contextlib.suppress(OSError):
             self._control.sendall(_END)
         try:
@@ -103,20 +107,22 @@ class RedactedLog(Log):
 
 def main() -> None:
     """Copy standard input to the log; see the module."""
-    path, control = Path(sys.argv[1]), int(sys.argv[2])
+    path, control, own = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     head = b""
     while b"\n" not in head:
-        data = os.read(0, _READ_BYTES)
+        data = os.read(_TASKS, _READ_BYTES)
         if not data:
             return
         head += data
     secrets, _, rest = head.partition(b"\n")
-    stream = Redactor(json.loads(secrets)).stream()
+    redactor = Redactor(json.loads(secrets))
+    streams = {_TASKS: redactor.stream(), own: redactor.stream()}
     with contextlib.closing(Log(path)) as log:
-        _append(log, stream.feed(rest))
-        for data in _pieces(control):
-            _append(log, stream.feed(data))
-        _append(log, stream.end())
+        _append(log, streams[_TASKS].feed(rest))
+        for pipe, data in _pieces(control, own):
+            _append(log, streams[pipe].feed(data))
+        for stream in streams.values():
+            _append(log, stream.end())
 
 
 def _append(log: Log, data: bytes) -> None:
@@ -125,36 +131,48 @@ def _append(log: Log, data: bytes) -> None:
         log.look()
 
 
-def _pieces(control: int) -> Iterator[bytes]:
-    """What comes, until all writers are gone or the worker says that it is over."""
-    waiting = [0, control]
-    while True:
+def _write(pipe: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def _pieces(control: int, own: int) -> Iterator[tuple[int, bytes]]:
+    """What comes, and from which pipe, until all writers are gone or the worker says that it is over."""
+    open_pipes, waiting = {_TASKS, own}, {_TASKS, own, control}
+    while open_pipes:
         ready, _, _ = select.select(waiting, [], [])
-        if control not in ready:
-            data = os.read(0, _READ_BYTES)
-            if not data:
+        if control in ready:
+            request = os.read(control, 1)
+            yield from _all_there_is(_TASKS)
+            yield from _all_there_is(own)
+            if request == _END:
                 return
-            yield data
+            if request == _CATCH_UP:
+                os.write(control, _CATCH_UP)
+            else:  # the worker is gone; what it started may still write
+                waiting.discard(control)
             continue
-        request = os.read(control, 1)
-        yield from _all_there_is()
-        if request == _END:
-            return
-        if request == _CATCH_UP:
-            os.write(control, _CATCH_UP)
-        else:  # the worker is gone; what it started may still write
-            waiting = [0]
+        if own in ready:  # what the task wrote before comes first
+            yield from _all_there_is(_TASKS)
+        pipe = own if own in ready else _TASKS
+        data = os.read(pipe, _READ_BYTES)
+        if data:
+            yield pipe, data
+        else:
+            open_pipes.discard(pipe)
+            waiting.discard(pipe)
 
 
-def _all_there_is() -> Iterator[bytes]:
+def _all_there_is(pipe: int) -> Iterator[tuple[int, bytes]]:
     """What the pipe holds now; a task that writes without end must not keep the worker waiting."""
     held = array.array("i", [0])
-    fcntl.ioctl(0, termios.FIONREAD, held)
+    fcntl.ioctl(pipe, termios.FIONREAD, held)
     left = held[0]
     while left > 0:
-        data = os.read(0, min(left, _READ_BYTES))
+        data = os.read(pipe, min(left, _READ_BYTES))
         left -= len(data)
-        yield data
+        yield pipe, data
 
 
 if __name__ == "__main__":
