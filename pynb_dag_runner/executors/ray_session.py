@@ -3,6 +3,7 @@
 The module ``ray`` comes in as an argument: it is imported in one file alone.
 """
 
+import ctypes
 import logging
 import os
 import secrets
@@ -27,6 +28,13 @@ START_BOUND_S = 120.0
 ADDRESS_BOUND_S = 10.0
 _SIGNAL_PERIOD_S = 0.01
 """Between two looks whether Ray has started; in between its core may have taken SIGTERM."""
+
+_handler_of = ctypes.pythonapi.PyOS_getsig
+_handler_of.argtypes, _handler_of.restype = [ctypes.c_int], ctypes.c_void_p
+_set_handler = ctypes.pythonapi.PyOS_setsig
+_set_handler.argtypes, _set_handler.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+"""What the operating system calls at a signal. ``signal.signal`` sets it in the main thread alone, and Ray is closed in
+another."""
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Values between functions only; Ray spills larger ones to disk. Its default, 30 % of the memory, overflows the 64 MB
@@ -91,7 +99,9 @@ class RaySession:
 
     def close(self) -> None:
         """Disconnect; a private Ray and everything below it is ended and its directory removed."""
+        handler = _handler_of(signal.SIGTERM)
         self._ray.shutdown()
+        _set_handler(signal.SIGTERM, handler)  # its core took it from whoever had it, and the run has not ended yet
         self._thread.release()
         self._watchdog.close()
 
