@@ -23,8 +23,11 @@ SWITCH = "PYNB_DAG_RUNNER_FORK"
 
 _BACKLOG = 128
 
-REPLY_BOUND_S = 30.0
+_REPLY_BOUND_S = 30.0
 """A server that is still importing answers when it has; one that does not in this time is not waited for."""
+_LATE_BOUND_S = 0.5
+"""The same where somebody has waited in vain: what hangs at an import costs a run this once. One that took its time is
+used as soon as it answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +181,15 @@ class Asked:
     """A server was asked for a process and has not answered yet; it does when its imports are done.
 
     Close it, or take the answer: what was forked for nobody is killed.
+
+    Attributes:
+        bound_s: how long to wait for the answer.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, server: Path, bound_s: float) -> None:
+        self.bound_s = bound_s
         self._connection = connection
+        self._server = server
 
     def fileno(self) -> int:
         """Readable when the answer is there."""
@@ -193,11 +201,20 @@ class Asked:
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
+    def give_up(self) -> ForkRefused:
+        """The answer did not come in time; others need not wait as long."""
+        self.close()
+        with contextlib.suppress(OSError):  # it is gone
+            _mark_of(self._server).touch()
+        return ForkRefused(f"the fork server did not answer within {self.bound_s:g} s")
+
     def answer(self) -> ForkedProcess:
-        """The process; waits for it at most :data:`REPLY_BOUND_S` seconds. Raises ForkRefused: there is none."""
+        """The process; waits for it as long as it is bound to. Raises ForkRefused: there is none."""
         try:
             fields, _ = wire.receive(self._connection)
             reply = ForkReply(**fields)
+        except TimeoutError:
+            raise self.give_up() from None
         except (OSError, EOFError, ValueError, TypeError) as error:
             self._connection.close()
             raise ForkRefused(_no_answer(error)) from error
@@ -218,14 +235,20 @@ def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked
         ForkRefused: nobody can be asked.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(REPLY_BOUND_S)
+    bound_s = _LATE_BOUND_S if _mark_of(server).exists() else _REPLY_BOUND_S
+    connection.settimeout(bound_s)
     try:
         connection.connect(str(server))
         wire.send(connection, request, descriptors)
     except OSError as error:
         connection.close()
         raise ForkRefused(_no_answer(error)) from error
-    return Asked(connection)
+    return Asked(connection, server, bound_s)
+
+
+def _mark_of(server: Path) -> Path:
+    """There once somebody waited for it in vain."""
+    return server.with_name(f"{server.name}-late")
 
 
 def _bound(path: Path) -> socket.socket:

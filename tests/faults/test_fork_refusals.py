@@ -1,8 +1,10 @@
 """Where a kernel can't be forked it is started, and where it can't be preloaded it is forked; the record says why."""
 
+import asyncio
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -11,10 +13,11 @@ from typing import Any
 import pytest
 
 from pynb_dag_runner import RunStatus
-from pynb_dag_runner.fork_server.client import SWITCH
+from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace, ask
+from pynb_dag_runner.fork_server.wire import ForkRequest
 from pynb_dag_runner.work.kernels import OWN, specs
 from tests.end_to_end.cli_process import pynb
-from tests.faults.kernels import run_notebooks, start_of
+from tests.faults.kernels import fork_server, kernel, run_notebooks, start_of
 
 MODULES = {
     "fine": "",
@@ -89,6 +92,31 @@ def test_what_stands_in_the_way_is_said(base: Path, monkeypatch: pytest.MonkeyPa
     how, preloaded, remarks = start_of(result, "it")
     assert (how, tuple(preloaded)) == (case.how, case.preloaded)
     assert re.match(case.remark or "$", remarks), remarks
+
+
+def test_an_import_that_hangs_is_waited_for_once_and_no_longer_than_it_hangs(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in a task
+    pipe = base / "pipe"
+    os.mkfifo(pipe)
+    (base / "waits.py").write_text(f"open({str(pipe)!r}).read()")
+    request = ForkRequest(arguments=(), cwd=str(base), environment=dict(os.environ))
+    with fork_server("waits") as place:
+        first = ask(place.sockets[0], request, [1, 2])
+        late = f"the fork server did not answer within {first.bound_s:g} s"
+        assert first.bound_s >= 10
+        assert str(first.give_up()) == late
+        assert asyncio.run(_how(base, place)) == ("forked", (), ("the fork server did not answer within 0.5 s",))
+        pipe.write_text("")
+        while asyncio.run(_how(base, place)) != ("forked", ("waits",), ()):
+            pass
+
+
+async def _how(folder: Path, place: ServerPlace) -> tuple[str, Sequence[str], Sequence[str]]:
+    async with kernel(folder, place) as one:
+        assert one.how is not None
+        return one.how.how, one.how.preloaded, one.how.remarks
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
-from pynb_dag_runner.fork_server.client import REPLY_BOUND_S, Asked, ForkedProcess, ForkRefused, ask, own_oom_score_adj
+from pynb_dag_runner.fork_server.client import Asked, ForkedProcess, ForkRefused, ask, own_oom_score_adj
 from pynb_dag_runner.fork_server.wire import ForkRequest
 
 NAME = "pynb-dag-runner"
@@ -112,10 +112,9 @@ class ForkProvisioner(LocalProvisioner):
 
 async def _answer(asked: Asked) -> ForkedProcess:
     try:
-        await _readable(asked.fileno(), REPLY_BOUND_S)
+        await _readable(asked.fileno(), asked.bound_s)
     except TimeoutError:
-        asked.close()
-        raise ForkRefused(f"the fork server did not answer within {REPLY_BOUND_S:g} s") from None
+        raise asked.give_up() from None
     except BaseException:
         asked.close()
         raise
