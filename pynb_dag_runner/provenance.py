@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -193,7 +192,7 @@ def driver_record(executor_name: str, engine: str | None = None) -> DriverRecord
         engine: mark of all that the engine starts.
     """
     return DriverRecord(
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         pid=os.getpid(),
         process_start_s=psutil.Process().create_time(),
         user=_user(),

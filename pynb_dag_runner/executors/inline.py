@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 import traceback
 from collections import deque
@@ -78,7 +77,7 @@ class InlineExecutor:
         if job.key in self._cancelled:
             return [JobEnded(key=job.key, cancelled=True)]
         self._current = (job, job.call(*job.inputs))
-        return [JobStarted(key=job.key, host=socket.gethostname(), pid=os.getpid())]
+        return [JobStarted(key=job.key, host=os.uname().nodename, pid=os.getpid())]
 
     def cancel(self, key: str, *, force: bool = False) -> None:
         """A queued job is dropped; the running one is in this very process and goes on to its next message."""

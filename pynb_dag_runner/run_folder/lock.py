@@ -8,7 +8,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +41,7 @@ class FolderLock:
         try:
             self._acquire(folder)
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+            os.pwrite(self._descriptor, json.dumps({"host": os.uname().nodename, "pid": os.getpid()}).encode(), 0)
         except OSError as error:
             self.close()
             raise RunFolderError(path, f"it can't be written: {error.strerror}") from None

@@ -7,7 +7,6 @@ going on or that died: whatever is there is read.
 
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -284,7 +283,7 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
 
     On this host the process table tells (a reused pid has another start time); elsewhere the age of ``events.jsonl``.
     """
-    if driver.host != socket.gethostname():
+    if driver.host != os.uname().nodename:
         try:
             touched = (folder / paths.EVENTS).stat().st_mtime
         except OSError:

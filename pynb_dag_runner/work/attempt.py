@@ -7,7 +7,6 @@ critical path, as downstream tasks start meanwhile.
 
 import contextlib
 import os
-import socket
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -76,7 +75,7 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
     except OSError as error:
         if destination.end_told:
             raise
-        why = f"the attempt's files can't be written on {socket.gethostname()}: {error.strerror or error}"
+        why = f"the attempt's files can't be written on {os.uname().nodename}: {error.strerror or error}"
         yield AttemptFinished(time=_now(), outcome=Outcome.FAILED, failure=failure(type(error).__name__, why))
 
 
@@ -95,7 +94,7 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         queued=spec.queued,
         start=start,
         queue_s=max(0.0, (start - spec.queued).total_seconds()),
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         pid=os.getpid(),
         parameters=spec.redactor.value(recorded(parameters)),
     )
