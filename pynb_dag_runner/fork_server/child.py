@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -143,33 +143,46 @@ def end_of(work: Callable[[], None]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever left a program, its interpreter prints it and ends
         traceback.print_exc()
     finally:
-        for last in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
-            with contextlib.suppress(BaseException):  # a callback's mistake is printed by what calls it
+        for last in (threading._shutdown, atexit._run_exitfuncs, lambda: _take_down(shared), _flush):  # type: ignore[attr-defined]
+            with contextlib.suppress(BaseException):  # how the work ended is known; a callback's mistake is printed
                 last()
-        if threading.active_count() == 1:  # daemon threads would find their modules empty, and say so in the log
-            _take_down([name for name in sys.modules if name not in shared])
-        _flush()
         os._exit(code)
 
 
-def _take_down(names: Sequence[str]) -> None:
-    """Let go of modules, as an interpreter does: finalizers run while the functions that they call are whole."""
-    modules: list[object] = [sys.modules.pop(name) for name in names]  # a program may put anything there
-    held = [weakref.ref(module) for module in modules if isinstance(module, ModuleType)]
+def _take_down(shared: Set[str]) -> None:
+    """Let go of modules, as an interpreter does: finalizers run while the functions that they call are whole.
+
+    Anything may stand among the modules, and say of itself that it is one: only what its type says counts.
+
+    Args:
+        shared: names of those that stay.
+    """
+    if threading.active_count() > 1:  # daemon threads would find their modules empty, and say so in the log
+        return
+    modules: list[object] = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in shared]
+    held = [weakref.ref(module) for module in modules if issubclass(type(module), ModuleType)]
     modules.clear()
     gc.collect()
     for reference in held:
         if (module := reference()) is not None:  # something of the server's holds it
-            module.__dict__.clear()
+            _names_in(module).clear()
     gc.collect()
+
+
+_names_in: Callable[[object], dict[str, object]] = vars(ModuleType)["__dict__"].__get__
+"""Of a module; to ask it for its ``__dict__`` loads one that is loaded when it is needed."""
+
+
+_STREAM = io.IOBase.__mro__[1]
+"""The class of all streams below the abstract one, which would have each metaclass that it asks run its own code."""
 
 
 def _flush() -> None:
     """Write what open files have not written yet. Those of the server's are not among the collector's objects."""
     streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     for thing in (*streams, *gc.get_objects()):
-        if issubclass(type(thing), io.IOBase):
-            with contextlib.suppress(Exception):  # closed or broken: nobody can be told
+        if issubclass(type(thing), _STREAM):
+            with contextlib.suppress(BaseException):  # closed or broken: nobody can be told
                 thing.flush()
 
 

@@ -19,6 +19,8 @@ from pynb_dag_runner import Pipeline, RunStatus
 from pynb_dag_runner.executors.base import Limits
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
+from pynb_dag_runner.fork_server.client import ForkServer, ask
+from pynb_dag_runner.fork_server.wire import ForkRequest
 from pynb_dag_runner.process_table import with_mark
 
 MODULES = ("pynb_dag_runner.work.attempt", "pynb_dag_runner.work.notebook")
@@ -126,6 +128,28 @@ def test_exit_handlers_run_and_files_are_flushed(new_host: Callable[[], Host]) -
     assert ended == Ended()
     host.close()
     assert path.read_text() == "never closed, at exit"
+
+
+ENDS_WITH = """
+import sys
+def run(arguments, descriptors):
+    import cryptography.hazmat.bindings._rust  # with a library of cffi's among the modules
+    sys.modules["odd"] = object()
+    sys.exit(*map(int, arguments))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_process_with_odd_modules_ends_silently_and_with_its_own_code(tmp_path: Path, code: int) -> None:
+    (tmp_path / "ends_with.py").write_text(ENDS_WITH)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    server = ForkServer("ends_with", environment=environment)
+    request = ForkRequest(arguments=[str(code)], cwd=str(tmp_path), environment=environment)
+    with (tmp_path / "output").open("wb") as output:
+        process = ask(server.place.sockets[0], request, [output.fileno(), output.fileno()]).answer()
+        assert process.wait(60) == code
+    server.close()
+    assert (tmp_path / "output").read_text() == ""
 
 
 def leaves_a_child() -> Generator[object]:

@@ -11,7 +11,7 @@ from pynb_dag_runner.fork_server.client import SWITCH
 from tests.faults.kernels import start_of
 
 HELPER = """
-    import io
+    import io, sys, types, weakref
     kept = []
 
     class Last:
@@ -24,6 +24,40 @@ HELPER = """
 
     def writer(path):
         path.write_text("finalized")
+
+    class Meta(type):
+        __hash__ = None
+        def __instancecheck__(self, _): raise ValueError("asked")
+        def __subclasscheck__(self, _): raise ValueError("asked")
+
+    class Odd(metaclass=Meta):
+        __slots__ = ()
+        def __getattribute__(self, name): raise ValueError(name)
+        def __repr__(self): raise ValueError("repr")
+        def __eq__(self, _): raise ValueError("compared")
+        __hash__ = None
+
+    class Claims:
+        __slots__ = ()
+        __class__ = property(lambda self: types.ModuleType)
+
+    class Proxy(types.ModuleType):
+        def __getattribute__(self, name): raise SystemExit(9)
+
+    class Stuck(io.StringIO):
+        def flush(self): raise SystemExit(9)
+
+    class Leaves:
+        def __del__(self):
+            sys.modules.pop("zz_gone", None)
+
+    def fill_modules():
+        odd = [None, 3, "text", Odd(), Odd, Claims(), Proxy("proxy"), object(), Leaves(), weakref.proxy(Claims)]
+        sys.modules.update({f"odd_{number}": one for number, one in enumerate(odd)})
+        sys.modules["zz_gone"] = types.ModuleType("zz_gone")
+        sys.modules[3] = None
+        types.kept = [Proxy("proxy"), Stuck()]  # by a module that the server has, too
+        sys.modules["odd_kept"] = types.kept[0]
 """
 
 
@@ -60,6 +94,31 @@ ENDS = {
     ),
     "finalizers of an imported module find their functions": End(
         "last = helper.Last()\nlast.path = here / 'a'\nhelper.kept.append(last)\ndel last", {"a": "finalized"}
+    ),
+    # cffi's libraries stand among the modules and say that they are one, without being weakly referable.
+    "a library of cffi's": End(
+        """
+        import sys, types, cryptography.hazmat.bindings._rust
+        claim = [module for module in sys.modules.values() if isinstance(module, types.ModuleType)]
+        assert any(not issubclass(type(module), types.ModuleType) for module in claim)
+        f = open(here / "a", "w")
+        _ = f.write("text")
+        """,
+        {"a": "text"},
+    ),
+    "odd things among the modules": End(
+        """
+        import importlib.util, sys, types
+        helper.fill_modules()
+        spec = importlib.util.find_spec("loaded_when_used")
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        lazy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(lazy)
+        types.lazy = lazy  # a module that the server has, too, holds it
+        f = helper.f = open(here / "a", "w")
+        _ = f.write("text")
+        """,
+        {"a": "text"},
     ),
     "a thread is waited for": End(
         """
@@ -124,6 +183,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """One run with a notebook for every end."""
     base = tmp_path_factory.mktemp(request.param)
     (base / "helper.py").write_text(dedent(HELPER))
+    (base / "loaded_when_used.py").write_text("raise SystemExit('it was used')")
     pipeline = Pipeline("ends", base_dir=base)
     for number, (name, end) in enumerate(ENDS.items()):
         (base / f"of-{number}").mkdir()
