@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pynb_dag_runner import tracking
-    from pynb_dag_runner.dag import OutputReference, Task
+    from pynb_dag_runner.dag import Task
     from pynb_dag_runner.definitions import PipelineDefinition, pipeline
     from pynb_dag_runner.errors import (
         ExecutorError,
         LoadingError,
         OutputDirectoryError,
+        OutputNotKnownError,
         ParameterError,
         PipelineError,
         PynbDagRunnerError,
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
     )
     from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
     from pynb_dag_runner.pipelines import Pipeline
+    from pynb_dag_runner.references import OutputReference
     from pynb_dag_runner.run_folder import Run, TaskRun, find_runs, read_run
     from pynb_dag_runner.runner import RunResult
     from pynb_dag_runner.secret import Secret
 
 _HOMES = {
-    "dag": ("OutputReference", "Task"),
+    "dag": ("Task",),
     "definitions": ("PipelineDefinition", "pipeline"),
     "errors": (
         "ExecutorError",
         "LoadingError",
         "OutputDirectoryError",
+        "OutputNotKnownError",
         "ParameterError",
         "PipelineError",
         "PynbDagRunnerError",
@@ -41,6 +44,7 @@ _HOMES = {
     ),
     "outcome": ("Failure", "Outcome", "RunStatus", "TaskStatus"),
     "pipelines": ("Pipeline",),
+    "references": ("OutputReference",),
     "run_folder": ("Run", "TaskRun", "find_runs", "read_run"),
     "runner": ("RunResult",),
     "secret": ("Secret",),
@@ -53,6 +57,7 @@ __all__ = [
     "LoadingError",
     "Outcome",
     "OutputDirectoryError",
+    "OutputNotKnownError",
     "OutputReference",
     "ParameterError",
     "Pipeline",

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.dag import NotebookSource, OutputReference, Task, references_in, replace_references
+from pynb_dag_runner.dag import NotebookSource, Task
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
+from pynb_dag_runner.references import OutputReference, references_in, replace_references
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.work.failures import failure, timeout_failure
 from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork
@@ -44,7 +45,7 @@ class Values:
     def kept_for(self, task: Task) -> list[str]:
         """Names of the tasks whose kept return values ``task`` is given."""
         references = references_in(task.parameters)
-        return sorted({reference.task.name for reference in references if reference.task.name in self._kept})
+        return sorted({reference.producer.name for reference in references if reference.producer.name in self._kept})
 
     def find(self, reference: OutputReference) -> Any:
         """The value or the :class:`Handle` that ``reference`` stands for.
@@ -52,13 +53,13 @@ class Values:
         Raises:
             LookupError: the task succeeded without setting it; the message says what it did set.
         """
-        name, outputs = reference.task.name, self._outputs.get(reference.task.name, {})
-        if reference.name in outputs:
-            return outputs[reference.name]
-        if reference.name == "return" and name in self._kept:
+        name, outputs = reference.producer.name, self._outputs.get(reference.producer.name, {})
+        if reference.output_name in outputs:
+            return outputs[reference.output_name]
+        if reference.output_name == "return" and name in self._kept:
             return _Kept(self._kept[name])
         known = ", ".join(repr(key) for key in outputs) or "none"
-        raise LookupError(f"task {name!r} never set the output {reference.name!r}; it set {known}")
+        raise LookupError(f"task {name!r} never set the output {reference.output_name!r}; it set {known}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class LiveAttempt:
                 return value
             if isinstance(self.task.source, NotebookSource):
                 raise LookupError(
-                    f"the return value of task {reference.task.name!r} is none that JSON can hold; "
+                    f"the return value of task {reference.producer.name!r} is none that JSON can hold; "
                     "a notebook can't receive it"
                 )
             inputs.append(value.handle)

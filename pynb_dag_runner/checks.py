@@ -12,9 +12,11 @@ from typing import Any
 
 import cloudpickle
 
-from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task, instances_in, replace_references
+from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task
+from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.parameters import notebook_problems
+from pynb_dag_runner.references import instances_in, replace_references, shown_references_in
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.secret import environment_problems, is_secret, replace_secrets, secret_problems
 from pynb_dag_runner.source_code import source_code
@@ -32,11 +34,22 @@ def task_problems(tasks: Iterable[Task]) -> list[str]:
     found = environment_problems()
     functions = _Functions()
     for task in tasks:
-        problems = _source_problems(task, functions) + _folder_problems(task.name)
+        problems = _text_problems(task) + _source_problems(task, functions) + _folder_problems(task.name)
         for name, value in task.parameters.items():
             problems += secret_problems(value, f"parameter {name!r}")
         found += [f"task {task.name!r}: {problem}" for problem in problems]
     return found
+
+
+def _text_problems(task: Task) -> list[str]:
+    """Where outputs and tasks have become text, as by ``f"{output!r}"``, which nothing can refuse when it happens."""
+    found = [("its name", shown) for shown in shown_references_in(task.name)]
+    for name, value in task.parameters.items():
+        found += [(f"parameter {name!r}", shown) for shown in shown_references_in(value)]
+    return [
+        f"{where} holds {shown} as text, which is known only when the run goes; {OUTPUT_ADVICE}"
+        for where, shown in found
+    ]
 
 
 def _source_problems(task: Task, functions: "_Functions") -> list[str]:
@@ -174,7 +187,7 @@ class _Functions:
         return self._signatures[id(function)]
 
     def pickling_problem(self, function: Callable[..., Any]) -> str | None:
-        """Why it can't be sent to a worker; None if it can."""
+        """Why it can't be sent to a worker, as the rest of a sentence; None if it can."""
         if id(function) not in self._pickled:
             self._pickled[id(function)] = _pickling_problem(function)
         return self._pickled[id(function)]
@@ -188,12 +201,12 @@ def _function_problems(source: FunctionSource, parameters: Mapping[str, Any], fu
         return [f"{source.qualified_name}() is async or a generator; a task's function must return its value"]
     problems = _argument_problems(functions.signature(function), source.qualified_name, parameters)
     if reason := functions.pickling_problem(function):
-        problems.append(f"function {source.qualified_name} can't be sent to a worker: {reason}")
+        problems.append(f"function {source.qualified_name} {reason}")
     given, reference_problems = _without_references(parameters)
     problems += reference_problems
     for name, plain in given.items():
         if not isinstance(plain, str | int | float | bool | Path | None) and (reason := _pickling_problem(plain)):
-            problems.append(f"parameter {name!r} can't be sent to a worker: {reason}")
+            problems.append(f"parameter {name!r} {reason}")
     return problems
 
 
@@ -208,8 +221,11 @@ def _argument_problems(signature: inspect.Signature | None, name: str, parameter
 
 
 def _pickling_problem(value: Any) -> str | None:
+    """Why ``value`` can't be sent to a worker, as the rest of a sentence; None if it can."""
     try:
         cloudpickle.dumps(value)
+    except OutputNotKnownError as error:
+        return f"hides {error.output}, which is looked for in lists, tuples and dicts only; {OUTPUT_ADVICE}"
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        return f"{type(error).__name__}: {error}"
+        return f"can't be sent to a worker: {type(error).__name__}: {error}"
     return None

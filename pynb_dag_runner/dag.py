@@ -1,18 +1,20 @@
-"""Tasks, references to their outputs, and the frozen graph that they form.
+"""Tasks, and the frozen graph that they form.
 
 Values only: nothing here reads a file or runs anything. Names, edges and cycles are checked when the graph is made.
 """
 
 import difflib
 import graphlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from pynb_dag_runner.errors import PipelineError
+from pynb_dag_runner.references import OutputReference, references_in
 
 MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
@@ -150,13 +152,13 @@ class Task:
     options: Options = field(default_factory=Options)
     owner: object = None
 
-    def output(self, name: str = "return") -> "OutputReference":
+    def output(self, name: str = "return") -> OutputReference:
         """A reference to one of this task's outputs, to stand in a downstream task's parameters.
 
         Args:
             name: as given to ``tracking.set_output``; a function's return value is called ``return``.
         """
-        return OutputReference(task=self, name=name)
+        return OutputReference(self, name)
 
     @property
     def kind(self) -> str:
@@ -165,57 +167,6 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} ({self.kind})>"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OutputReference:
-    """Stands for a value that ``task`` will have produced under ``name`` when the holder of this reference runs."""
-
-    task: Task
-    name: str
-
-    def __repr__(self) -> str:
-        return f"<output {self.name!r} of task {self.task.name!r}>"
-
-
-_Kind = TypeVar("_Kind")
-
-
-def references_in(value: Any) -> Iterator[OutputReference]:
-    """Every output reference inside nested dicts, lists, tuples and sets, in order of appearance."""
-    return instances_in(value, OutputReference)
-
-
-def instances_in(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
-    """Every ``kind`` inside nested dicts, lists, tuples and sets, in order of appearance.
-
-    The walk keeps its own stack, so deep nesting can't exhaust Python's; a container inside itself is walked once.
-    """
-    stack, seen = [value], set[int]()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, kind):
-            yield item
-        elif isinstance(item, Mapping | list | tuple | set | frozenset):
-            if id(item) in seen:
-                continue
-            seen.add(id(item))
-            children = list(item.values()) if isinstance(item, Mapping) else list(item)
-            stack.extend(reversed(children))
-
-
-def replace_references(value: Any, resolve: Callable[[OutputReference], Any]) -> Any:
-    """A copy of ``value`` with each output reference replaced by ``resolve(reference)``."""
-    if isinstance(value, OutputReference):
-        return resolve(value)
-    if next(references_in(value), None) is None:
-        return value
-    if isinstance(value, Mapping):
-        return {key: replace_references(item, resolve) for key, item in value.items()}
-    items = [replace_references(item, resolve) for item in value]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*items)
-    return type(value)(items)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,7 +217,7 @@ class Dag:
             stack.extend(new)
         tasks = tuple(task for task in self.tasks if task.name in kept)
         for task in tasks:
-            missing = {reference.task.name for reference in references_in(task.parameters)} - kept
+            missing = {reference.producer.name for reference in references_in(task.parameters)} - kept
             problems += [
                 f"task {task.name!r} uses an output of {name!r}, which is not selected; add --upstream"
                 for name in sorted(missing)
@@ -360,11 +311,11 @@ def _upstream_of(task: Task, known: Mapping[str, int]) -> tuple[tuple[str, ...],
         else:
             problems.append(f"task {task.name!r}, after: {unknown_name('task', name, known)}")
     for reference in references_in(task.parameters):
-        if reference.task.owner is not task.owner:
-            problems.append(
-                f"task {task.name!r} uses output {reference.name!r} of task {reference.task.name!r}, "
-                "which belongs to another pipeline"
-            )
-        elif reference.task.name in known:
-            names.add(reference.task.name)
+        producer, output_name = reference.producer, typing.cast(object, reference.output_name)
+        if not isinstance(output_name, str):
+            problems.append(f"task {task.name!r} uses {reference.words}: an output's name is a text")
+        elif producer.owner is not task.owner:
+            problems.append(f"task {task.name!r} uses {reference.words}, which belongs to another pipeline")
+        elif producer.name in known:
+            names.add(producer.name)
     return tuple(sorted(names, key=known.__getitem__)), problems

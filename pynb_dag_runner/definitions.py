@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Unpack, overload
 
 from pynb_dag_runner.dag import Dag
-from pynb_dag_runner.errors import PipelineError, UsageError
+from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError, PipelineError, UsageError
 from pynb_dag_runner.parameters import ParameterSpec, convert, specs_of
 from pynb_dag_runner.pipelines import Pipeline, RunOptions
 from pynb_dag_runner.recording import given_again
+from pynb_dag_runner.references import OutputReference
 from pynb_dag_runner.resuming import check_given
 from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.run_folder.records import RunRecord, TargetRecord
@@ -79,6 +80,9 @@ class PipelineDefinition:
         )
         try:
             self.function(built, **values)
+        except OutputNotKnownError as error:
+            said = redactor_of(values).text(f"{error}{_line_of(error, self.function)}")
+            raise PipelineError(self.name, [said]) from error
         except UsageError:
             raise  # said on purpose, in the author's own words
         except Exception as error:
@@ -218,10 +222,18 @@ def _target_of(definition: PipelineDefinition) -> TargetRecord | None:
 
 def _where_raised(error: Exception, function: Callable[..., Any]) -> str:
     """A sentence for an exception in a pipeline function, with the line of the user's file that raised it."""
+    # Python's own functions refuse what is not of their types, and say no more than its class.
+    advice = f"; {OUTPUT_ADVICE}" if OutputReference.__name__ in str(error) else ""
+    said = f"the function {function.__name__}() raised {type(error).__name__}: {error}"
+    return f"{said}{advice}{_line_of(error, function)}"
+
+
+def _line_of(error: Exception, function: Callable[..., Any]) -> str:
+    """The last line of the function's file that an exception came through; empty if there is none."""
     line, trace = "", error.__traceback__
     file = function.__code__.co_filename
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:
             line = f" at {file}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"the function {function.__name__}() raised {type(error).__name__}: {error}{line}"
+    return line

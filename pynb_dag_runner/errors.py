@@ -7,6 +7,7 @@
     │   ├── LoadingError           no such file, no pipeline in it, two and none named
     │   ├── PipelineError          the pipeline is wrong; ``problems`` holds every reason found
     │   ├── ParameterError         a parameter is unknown, missing or of the wrong type
+    │   ├── OutputNotKnownError    a task's output was used as a value while the pipeline was written
     │   └── OutputDirectoryError   the run folder can't be made
     ├── RecordingError             a run was stopped since its folder can't be written any more; exit code 1
     ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
@@ -20,6 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+OUTPUT_ADVICE = "hand the reference itself to a task's parameter, and do this in the task, which gets the value"
 
 
 def visible(text: str) -> str:
@@ -62,6 +65,28 @@ class PipelineError(UsageError):
 
 class ParameterError(UsageError):
     """A parameter's name or value is not what the pipeline's signature says."""
+
+
+class OutputNotKnownError(UsageError):
+    """A reference to a task's output was used as if it were the value, which is known only when the run goes.
+
+    It is no TypeError: Python and libraries put words of their own in the place of those.
+
+    Args:
+        output: what to call the output.
+        use: what was to be done with it, as in "it can't be ...".
+    """
+
+    def __init__(self, output: str, use: str) -> None:
+        self.output = output
+        self.use = use
+        super().__init__(
+            f"{output} is known only when the run goes, so it can't be {use} while the pipeline is written; "
+            f"{OUTPUT_ADVICE}"
+        )
+
+    def __reduce__(self) -> tuple[type["OutputNotKnownError"], tuple[str, str]]:
+        return (OutputNotKnownError, (self.output, self.use))
 
 
 class OutputDirectoryError(UsageError):

@@ -19,7 +19,8 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from pynb_dag_runner.dag import FunctionSource, NotebookSource, OutputReference, Task
+from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task
+from pynb_dag_runner.references import OutputReference
 from pynb_dag_runner.run_folder.records import FingerprintRecord
 from pynb_dag_runner.secret import MARKED
 
@@ -92,7 +93,7 @@ def _render(value: Any, depth: int, inside: tuple[int, ...]) -> Iterator[str]:
     if isinstance(value, MARKED):
         yield "secret;"
     elif isinstance(value, OutputReference):
-        yield f"output:{value.task.name!r}:{value.name!r};"
+        yield f"output:{value.producer.name!r}:{value.output_name!r};"
     elif isinstance(value, PurePath):
         yield f"path:{str(value)!r};"
     elif isinstance(value, Enum):

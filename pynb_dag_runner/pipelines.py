@@ -12,6 +12,7 @@ from pynb_dag_runner.console import RunConsole
 from pynb_dag_runner.dag import Dag, FunctionSource, NotebookSource, Options, Task, make_dag
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.executors import ExecutorName, executor_factory
+from pynb_dag_runner.references import OutputReference
 from pynb_dag_runner.reopening import prepare, reopened
 from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 from pynb_dag_runner.run_loop import Listener
@@ -188,12 +189,16 @@ class Pipeline:
         options: Options,
     ) -> Task:
         names = []
-        all_needed: Iterable[object] = [after] if isinstance(after, Task | str) else after
+        all_needed: Iterable[object] = [after] if isinstance(after, Task | str | OutputReference) else after
         for needed in all_needed:
             if isinstance(needed, Task) and needed.owner is not self:
                 self._problems.append(f"task {name!r} is after task {needed.name!r} of another pipeline")
             elif isinstance(needed, Task | str):
                 names.append(needed.name if isinstance(needed, Task) else needed)
+            elif isinstance(needed, OutputReference):
+                self._problems.append(
+                    f"task {name!r}, after: got {needed.words}, expected the task {needed.producer.name!r} itself"
+                )
             else:
                 self._problems.append(f"task {name!r}, after: got {needed!r}, expected a task or a task's name")
         task = Task(

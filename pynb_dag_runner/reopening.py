@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner import tracking
-from pynb_dag_runner.dag import Dag, references_in
+from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.earlier import Earlier, earlier_of
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
@@ -20,6 +20,7 @@ from pynb_dag_runner.outcome import RunStatus
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.process_table import end_marked
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
+from pynb_dag_runner.references import references_in
 from pynb_dag_runner.resuming import Resumption, decide
 from pynb_dag_runner.run_folder import Run, paths, read_run, read_run_record
 from pynb_dag_runner.run_folder.lock import FolderLock, in_use
@@ -208,17 +209,17 @@ def _fetch(run: Run, dag: Dag, resumption: Resumption, kept: dict[str, Any]) -> 
     reused = frozenset(resumption.reused)
     for item in resumption.again:
         for reference in references_in(dag.by_name[item.task].parameters):
-            name = reference.task.name
+            name = reference.producer.name
             if name not in reused or name in kept or name in lost:
                 continue
             attempt = run.by_name[name].last_attempt
-            if attempt is not None and reference.name in attempt.redacted_outputs:
-                lost[name] = f"its output {reference.name!r} holds a secret, which is not in the run folder"
+            if attempt is not None and reference.output_name in attempt.redacted_outputs:
+                lost[name] = f"its output {reference.output_name!r} holds a secret, which is not in the run folder"
                 continue
-            if attempt is not None and reference.name in attempt.outputs:
+            if attempt is not None and reference.output_name in attempt.outputs:
                 continue
-            if attempt is None or reference.name != "return":
-                lost[name] = f"its output {reference.name!r} is not in the run folder"
+            if attempt is None or reference.output_name != "return":
+                lost[name] = f"its output {reference.output_name!r} is not in the run folder"
                 continue
             try:
                 kept[name] = read_kept_value(run.folder, attempt.folder)

@@ -24,6 +24,7 @@ FLOORS = (
         "dag",
         "events",
         "parameters",
+        "references",
         "stored_types",
         "redaction",
         "source_code",

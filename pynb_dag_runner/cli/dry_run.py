@@ -7,8 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.dag import Dag, NotebookSource, Options, OutputReference, Task, replace_references
+from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.references import OutputReference, replace_references
 from pynb_dag_runner.telling import printable, shown_path
 
 

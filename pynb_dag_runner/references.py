@@ -1,0 +1,151 @@
+"""References to outputs of tasks: they stand for values that are known only when the run goes.
+
+While a pipeline is written down a reference can be handed on, and nothing else: whatever would need the value itself is
+refused, so that no text, no condition and no file name is ever made of the reference instead.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from pynb_dag_runner.errors import OutputNotKnownError
+
+
+class Producer(Protocol):
+    """What is needed of the task whose output is referred to."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def owner(self) -> object:
+        """Identity of the pipeline object that made it."""
+
+
+class OutputReference:
+    """Stands for a value that a task will have produced when the holder of this reference runs.
+
+    Its ``repr`` is for people; a text made with it is recognised by :func:`shown_references_in`.
+
+    Attributes:
+        producer: the task.
+        output_name: what the task calls the value.
+    """
+
+    __slots__ = ("output_name", "producer")
+
+    def __init__(self, producer: Producer, output_name: str) -> None:
+        self.producer = producer
+        self.output_name = output_name
+
+    @property
+    def words(self) -> str:
+        """What to call it in a sentence."""
+        return f"output {self.output_name!r} of task {self.producer.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self.words}>"
+
+    def __copy__(self) -> "OutputReference":
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "OutputReference":
+        return self  # a copy of the task would be one of no pipeline
+
+    if not TYPE_CHECKING:  # for a type checker it has no further attributes
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):  # libraries ask in this way what an object can do
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise _NoAttributeError(self.words, f"asked for its {name!r}")
+
+
+class _NoAttributeError(OutputNotKnownError, AttributeError):
+    """The same for an attribute, so that ``hasattr`` answers."""
+
+
+def _refusal(use: str) -> Callable[..., NoReturn]:
+    def refuse(reference: OutputReference, *_arguments: object) -> NoReturn:
+        raise OutputNotKnownError(reference.words, use)
+
+    return refuse
+
+
+_BINARY = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or"
+_USES = {
+    "made into text": "str format bytes",
+    "used as a path": "fspath",
+    "used as a condition": "bool",
+    "compared": "eq ne lt le gt ge",
+    "put into a set or used as a key": "hash",
+    "iterated over": "iter reversed next",
+    "measured": "len length_hint",
+    "searched": "contains",
+    "indexed": "getitem setitem delitem",
+    "used as a number": "index int float complex round trunc floor ceil abs neg pos invert",
+    "combined with another value": " ".join(f"{name} r{name}" for name in _BINARY.split()),
+    "entered": "enter exit aenter aexit",
+    "awaited": "await aiter anext",
+    "pickled": "reduce reduce_ex",
+}
+"""For each use of a value the special methods by which Python asks for it (docs.python.org, "Special method names")."""
+
+for _use, _methods in _USES.items():
+    for _method in _methods.split():
+        setattr(OutputReference, f"__{_method}__", _refusal(_use))
+
+
+_Kind = TypeVar("_Kind")
+_SHOWN = re.compile(
+    r"""<(?:output\ (?P<output>'[^']*'|"[^"]*")\ of\ task\ |Task\ )(?P<task>'[^']*'|"[^"]*")(?:\ \(\w+\))?>""",
+    re.VERBOSE,
+)
+
+
+def references_in(value: Any) -> Iterator[OutputReference]:
+    """Every output reference inside nested dicts, lists and tuples, in order of appearance."""
+    return instances_in(value, OutputReference)
+
+
+def instances_in(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
+    """Every ``kind`` inside nested dicts (their keys, too), lists, tuples and sets, in order of appearance.
+
+    The walk keeps its own stack, so deep nesting can't exhaust Python's; a container inside itself is walked once.
+    """
+    stack, seen = [value], set[int]()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, kind):
+            yield item
+        elif isinstance(item, Mapping | list | tuple | set | frozenset):
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            children = [part for pair in item.items() for part in pair] if isinstance(item, Mapping) else list(item)
+            stack.extend(reversed(children))
+
+
+def shown_references_in(value: Any) -> Iterator[str]:
+    """What the texts and paths in ``value`` show of references and tasks that were made into text by ``repr``.
+
+    ``f"{reference!r}"`` and ``str([reference])`` ask for nothing but the ``repr``, which debuggers need as well.
+    """
+    for text in (*instances_in(value, str), *map(str, instances_in(value, PurePath))):
+        if "<" in text:
+            yield from (match.group() for match in _SHOWN.finditer(text))
+
+
+def replace_references(value: Any, resolve: Callable[[OutputReference], Any]) -> Any:
+    """A copy of ``value`` with each output reference replaced by ``resolve(reference)``."""
+    if isinstance(value, OutputReference):
+        return resolve(value)
+    if next(references_in(value), None) is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: replace_references(item, resolve) for key, item in value.items()}
+    items = [replace_references(item, resolve) for item in value]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*items)
+    return type(value)(items)
