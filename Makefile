@@ -45,6 +45,7 @@ test: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	@.ci/need-namespaces
 	@.ci/need-postgresql
+	@.ci/need-r
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-faults: $(VENV)/dev.stamp

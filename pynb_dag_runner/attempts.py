@@ -230,10 +230,12 @@ def work_of(task: Task) -> NotebookWork | FunctionWork:
     from pynb_dag_runner.work.notebook_source import read_notebook
 
     source = task.source
+    notebook = read_notebook(source.path)
     return NotebookWork(
-        content=read_notebook(source.path).content,
+        content=notebook.content,
         path=source.path,
         cwd=source.cwd or source.path.parent,
+        language=notebook.language,
         kernel=source.kernel,
     )
 

@@ -65,6 +65,26 @@ def _source_problems(task: Task, functions: "_Functions") -> list[str]:
     return _function_problems(task.source, task.parameters, functions)
 
 
+def notes(tasks: Iterable[Task]) -> list[str]:
+    """What the author of a task may not expect though nothing is wrong, one sentence each."""
+    found = []
+    for task in tasks:
+        if isinstance(task.source, NotebookSource):
+            found += [
+                f"task {task.name!r}: notebook {task.source.path}: {note}" for note in _notebook_notes(task.source)
+            ]
+    return found
+
+
+def _notebook_notes(source: NotebookSource) -> list[str]:
+    from pynb_dag_runner.work.kernels.choosing import choose
+    from pynb_dag_runner.work.notebook_source import read_notebook
+
+    notebook = read_notebook(source.path)
+    remark = choose(source.kernel, notebook.metadata, notebook.language).remark
+    return [remark] if remark else []
+
+
 def preload_problems(names: Iterable[object]) -> list[str]:
     """What is wrong with the modules to import ahead, a sentence each."""
     found = []
@@ -111,7 +131,7 @@ def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) ->
     kernel, language = "", "python"
     try:
         notebook = read_notebook(source.path)
-        kernel = choose(source.kernel, notebook.metadata)
+        kernel = choose(source.kernel, notebook.metadata, notebook.language).name
         language = language_of(kernel)
         if is_secret(parameters) and language != "python":
             problems.append(f"only Python notebooks can be given secrets; its kernel {kernel!r} runs {language}")
@@ -121,6 +141,8 @@ def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) ->
         problems.append(f"cwd: there is no directory {source.cwd}")
     given, reference_problems = _without_references(parameters)
     unwritable = reference_problems + notebook_problems(given, language)
+    if language != "python" and not problems and not unwritable:
+        unwritable = _translation_problems(kernel, language, parameters)
     # What another interpreter finds is unknown; its notebook will say so.
     if kernel == OWN and not unwritable:
         unwritable = _module_problems(given, source.cwd or source.path.parent)
@@ -137,6 +159,14 @@ def _without_references(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], 
             reason = "in a value that contains itself or is nested too deeply"
             problems.append(f"parameter {name!r} holds another task's output {reason}")
     return plain, problems
+
+
+def _translation_problems(kernel: str, language: str, parameters: Mapping[str, Any]) -> list[str]:
+    """What can't be written in a language that is not Python. An output, not known yet, counts as a text."""
+    from pynb_dag_runner.work import translator
+
+    known = {name: replace_references(value, lambda reference: "") for name, value in parameters.items()}
+    return translator.problems(kernel, language, known)
 
 
 def _module_problems(parameters: Mapping[str, Any], cwd: Path) -> list[str]:

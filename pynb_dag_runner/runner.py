@@ -208,7 +208,7 @@ def _start_engine(
     if lacking and not settings.wait_for_nodes:
         raise PipelineError(dag.name, lacking)
     waits = [f"{problem}; it waits until the cluster has such a node" for problem in lacking]
-    notes = (*waits, *engine.share(partial(project_of, dag, base_dir)))
+    notes = (*checks.notes(dag.tasks), *waits, *engine.share(partial(project_of, dag, base_dir)))
     mark = os.environ.get(ENGINE_VARIABLE)
     driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
     return _Engine(engine, notes, closing), driver

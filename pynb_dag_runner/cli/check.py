@@ -15,6 +15,7 @@ from pynb_dag_runner.errors import PipelineError
 @parameter_options
 def check(target: str, parameter: dict[str, str], parameters_file: Path | None) -> int:
     """Build the pipeline TARGET, and list everything that is wrong with it."""
+    from pynb_dag_runner.checks import notes
     from pynb_dag_runner.loading import load
 
     with stdout_for_result() as out:
@@ -24,6 +25,8 @@ def check(target: str, parameter: dict[str, str], parameters_file: Path | None) 
             for problem in error.problems:
                 print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a line for each, as a linter would
             return 2
+        for note in notes(dag.tasks):
+            print(f"note: {note}", file=sys.stderr)  # noqa: T201
         count = "1 task" if len(dag.tasks) == 1 else f"{len(dag.tasks)} tasks"
         out.write(f"ok: pipeline {dag.name!r}, {count}\n")
     return 0

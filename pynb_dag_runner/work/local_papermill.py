@@ -9,6 +9,25 @@ from pynb_dag_runner.work.without import without
 with without("pyarrow", "boto3", "azure", "gcsfs", "github"):
     import papermill
     from papermill.engines import Engine, papermill_engines
-    from papermill.translators import PythonTranslator, papermill_translators
+    from papermill.exceptions import PapermillException
+    from papermill.translators import (
+        BashTranslator,
+        JuliaTranslator,
+        PythonTranslator,
+        RTranslator,
+        ScalaTranslator,
+        papermill_translators,
+    )
 
-__all__ = ["Engine", "PythonTranslator", "papermill", "papermill_engines", "papermill_translators"]
+__all__ = [
+    "BashTranslator",
+    "Engine",
+    "JuliaTranslator",
+    "PapermillException",
+    "PythonTranslator",
+    "RTranslator",
+    "ScalaTranslator",
+    "papermill",
+    "papermill_engines",
+    "papermill_translators",
+]

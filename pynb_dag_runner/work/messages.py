@@ -26,12 +26,14 @@ class NotebookWork:
         content: the notebook as JSON, format 4, so that a worker needs no access to its file.
         path: where it came from, for people.
         cwd: absolute working directory of the kernel.
-        kernel: kernelspec to use; None: the interpreter of the worker.
+        language: the notebook's, see :func:`pynb_dag_runner.work.languages.of_notebook`.
+        kernel: kernelspec to use; None: what metadata and language say.
     """
 
     content: str
     path: Path
     cwd: Path
+    language: str = "python"
     kernel: str | None = None
 
 

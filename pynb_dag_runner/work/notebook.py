@@ -25,6 +25,7 @@ from pynb_dag_runner.work.messages import NotebookWork
 from pynb_dag_runner.work.notebook_engine import NotebookOver, NotebookSession
 from pynb_dag_runner.work.processes import Usage
 from pynb_dag_runner.work.secret_inputs import SecretInputs
+from pynb_dag_runner.work.translator import writer_of
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
 """It narrates each step, and warns of parameters that the notebook does not name; the run folder tells all that."""
@@ -69,7 +70,10 @@ class Evaluation:
         self._parameters = {name: replace_secrets(value, hidden.add) for name, value in parameters.items()}
         self._writer = writer
         self.notebook = nbformat.reads(work.content, as_version=4)
-        self.kernel_name = choosing.choose(work.kernel, self.notebook.metadata)
+        choice = choosing.choose(work.kernel, self.notebook.metadata, work.language)
+        if choice.remark:
+            log.remark(choice.remark)
+        self.kernel_name = choice.name
         _prepare(self.notebook, self.kernel_name)
         self.cells = 0
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
@@ -102,7 +106,7 @@ class Evaluation:
                 parameters=self._parameters,
                 engine_name=notebook_engine.ENGINE,
                 kernel_name=self.kernel_name,
-                language=choosing.language_of(self.kernel_name),
+                language=writer_of(self.kernel_name, choosing.language_of(self.kernel_name)),
                 progress_bar=False,
                 session=_Announced(self.session, self.adopt),
                 runner=self._runner,

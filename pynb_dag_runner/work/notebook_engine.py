@@ -18,10 +18,9 @@ from pynb_dag_runner.work.bounds import LOG_PERIOD_S
 from pynb_dag_runner.work.cells import CellClient
 from pynb_dag_runner.work.failures import failure, memory_failure, timeout_failure
 from pynb_dag_runner.work.kernels.kernel import Kernel
-from pynb_dag_runner.work.local_papermill import Engine, papermill_engines, papermill_translators
+from pynb_dag_runner.work.local_papermill import Engine, papermill_engines
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.outputs import Outputs
-from pynb_dag_runner.work.translator import LosslessPythonTranslator
 
 ENGINE = "pynb_dag_runner"
 
@@ -29,6 +28,7 @@ _INTERRUPT_GRACE_S = 1.0
 """What a cell gets to end after its interruption; with the kill that follows it stays under the 2 s promised."""
 _MEMORY_PERIOD_S = 0.25
 """Between two looks at the memory: what is taken in that time must fit beside the limit. A look takes some 5 ms."""
+_LAST_LINES = 20
 _SAVE_EVERY_S = 2.0
 _SAVE_SHARE = 0.1
 """Saving a large notebook may take no more than this share of the time."""
@@ -132,12 +132,10 @@ class NotebookSession:
             self.cells_executed = number
             if error.ename == "SystemExit" and error.evalue in ("", "0", "None"):
                 return False
-            trace = _traceback_of(cell) or error.traceback
-            message = error.evalue or error.ename
-            if error.ename == "SystemExit" and error.evalue.lstrip("-").isdecimal():
-                message = f"sys.exit({error.evalue}) in cell {number}; sys.exit(0) would end the notebook with success"
+            self._outputs.refresh()
+            kind, message, trace = _error_words(error, cell, number)
             hide = self._redactor.text
-            self._end(Outcome.FAILED, failure(hide(error.ename), hide(message), hide(trace)))
+            self._end(Outcome.FAILED, failure(hide(kind), hide(message), hide(trace)))
             return False
         except DeadKernelError:
             if not self._stopping:
@@ -209,6 +207,23 @@ class NotebookEngine(Engine):  # type: ignore[misc] # papermill is untyped
         raise NotebookOver
 
 
+def _error_words(error: CellExecutionError, cell: Any, number: int) -> tuple[str, str, str]:
+    """Kind, message and traceback of what a cell raised.
+
+    A kernel of a shell gives no more than an exit code; then what the cell printed last tells most.
+    """
+    if error.ename == "SystemExit" and error.evalue.lstrip("-").isdecimal():
+        message = f"sys.exit({error.evalue}) in cell {number}; sys.exit(0) would end the notebook with success"
+        return error.ename, message, _traceback_of(cell) or error.traceback
+    if error.ename.strip(" <>"):
+        return error.ename, error.evalue or error.ename, _traceback_of(cell) or error.traceback
+    reason = f"exit code {error.evalue}" if error.evalue.lstrip("-").isdecimal() else error.evalue or "an error"
+    printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+    last = [line.strip() for line in printed.splitlines() if line.strip()][-_LAST_LINES:]
+    message = f"{reason} in cell {number}" + (f": {last[-1]}" if last else "")
+    return "CellFailed", message, _traceback_of(cell) or "\n".join(last)
+
+
 def _traceback_of(cell: Any) -> str:
     """The traceback as the notebook shows it."""
     for output in cell.get("outputs", []):
@@ -224,5 +239,3 @@ def to_bytes(notebook: Any, redactor: Redactor = NO_SECRETS) -> bytes:
 
 
 papermill_engines.register(ENGINE, NotebookEngine)
-for _name in ("python", "pysparkkernel"):  # papermill knows the latter by its kernelspec's name
-    papermill_translators.register(_name, LosslessPythonTranslator)

@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 
+from pynb_dag_runner.work import languages
 from pynb_dag_runner.work.without import without
 
 with without("tornado"):  # for Jupyter's contents managers, which Jupytext can also be: half of its import
@@ -26,13 +27,15 @@ class Notebook:
     Attributes:
         content: JSON of notebook format 4.
         metadata: the notebook's own.
+        language: see :func:`pynb_dag_runner.work.languages.of_notebook`.
         parameters: names assigned in the cell tagged ``parameters`` with their default's source text; None if there is
-            no such cell or it is no Python.
+            no such cell, or it is no Python.
     """
 
     path: Path
     content: str
     metadata: Mapping[str, Any]
+    language: str
     parameters: Mapping[str, str] | None
 
 
@@ -75,11 +78,14 @@ def _read(path: Path, _modified: int, _size: int) -> Notebook:
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UnreadableNotebook(f"it can't be parsed as a notebook: {type(error).__name__}: {reason}") from error
+    language = languages.of_notebook(notebook.metadata, path.suffix)
     return Notebook(
         path=path,
         content=nbformat.v4.writes(notebook),
         metadata=notebook.metadata,
-        parameters=_parameters(notebook),
+        language=language,
+        # Of another language a cell can be Python by chance, and mean something else: `count <- 1` compares.
+        parameters=_parameters(notebook) if language == languages.PYTHON else None,
     )
 
 

@@ -5,16 +5,16 @@ import json
 import re
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import jupytext
 import nbformat
 import pytest
 
-from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskRun, TaskStatus, UsageError, read_run, tracking
+from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus, UsageError, read_run, tracking
 from pynb_dag_runner.run_folder import read_attempt_details
 from pynb_dag_runner.work.kernels import OWN, specs
 from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
+from tests.end_to_end.one_notebook import run_one
 
 SOURCE = """
     # %% tags=["parameters"]
@@ -23,17 +23,6 @@ SOURCE = """
     from pynb_dag_runner import tracking
     tracking.set_output("value", repr(value))
 """
-
-
-def run_one(base: Path, name: str, source: str | None = None, **options: Any) -> tuple[TaskRun, Path]:
-    """Run one notebook; gives its task and its attempt's folder."""
-    if source is not None:
-        (base / name).write_text(dedent(source).lstrip())
-    p = Pipeline("one", base_dir=base)
-    p.notebook(name, name="it", **options)
-    result = p.run(executor="inline", progress=False, output_dir=base / "runs")
-    task = result.tasks["it"]
-    return task, result.folder / task.attempts[-1].folder
 
 
 @pytest.mark.parametrize("name", ["a.py", "a.md", "a.Rmd", "a.ipynb", "a.lgt.py"])
@@ -135,9 +124,10 @@ def test_a_kernelspec_that_is_not_there_is_no_obstacle_for_python(tmp_path: Path
 
 
 def test_a_kernel_for_another_language_that_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:
-    metadata = {"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}
+    metadata = {"kernelspec": {"name": "nobodys", "display_name": "N", "language": "Nobodys"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=metadata), tmp_path / "a.ipynb")
-    with pytest.raises(PipelineError, match="it needs the kernelspec 'ir' \\(language r\\); installed are"):
+    reason = "it is written in nobodys and names the kernelspec 'nobodys'; no kernel for nobodys is installed"
+    with pytest.raises(PipelineError, match=reason):
         run_one(tmp_path, "a.ipynb")
 
 

@@ -2,21 +2,41 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pynb_dag_runner.work.kernels import OWN
+from pynb_dag_runner.work.languages import PYTHON, usual_name
 
 if TYPE_CHECKING:
     from pynb_dag_runner.work.kernels.specs import KernelSpecs
 
+_PACKAGES = {"R": "IRkernel", "bash": "bash_kernel", "julia": "IJulia", "scala": "Almond", "javascript": "IJavascript"}
+"""Kernels that people may want to install."""
 
-def choose(wanted: str | None, metadata: Mapping[str, Any]) -> str:
-    """Name of the kernelspec to run a notebook in.
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernelspec for a notebook.
+
+    Attributes:
+        name: of the kernelspec.
+        remark: what its author may not expect of the choice, as a sentence; empty: nothing.
+    """
+
+    name: str
+    remark: str = ""
+
+
+def choose(wanted: str | None, metadata: Mapping[str, Any], language: str = PYTHON) -> Choice:
+    """The kernelspec to run a notebook in.
 
     Args:
         wanted: what the task's ``kernel`` option says.
         metadata: the notebook's metadata. The kernelspec that it names counts if it is installed. One that is not is
             no obstacle for a Python notebook: it carries the name of an environment on its author's machine.
+        language: the notebook's, see :func:`pynb_dag_runner.work.languages.of_notebook`. In one that is not Python, a
+            kernelspec for the language is taken if the notebook names none that is installed.
 
     Raises:
         LookupError: with a sentence, when there is no kernel for the notebook.
@@ -24,17 +44,36 @@ def choose(wanted: str | None, metadata: Mapping[str, Any]) -> str:
     if wanted is not None:
         if not _installed(wanted):
             raise LookupError(f"there is no kernelspec {wanted!r}; installed are {_names()}")
-        return wanted
-    kernelspec = metadata.get("kernelspec") or {}
-    name = kernelspec.get("name")
-    if not name or name == OWN:
-        return OWN
-    if _installed(name):
-        return str(name)
-    language = str(kernelspec.get("language") or (metadata.get("language_info") or {}).get("name") or "python").lower()
-    if language == "python":
-        return OWN
-    raise LookupError(f"it needs the kernelspec {name!r} (language {language}); installed are {_names()}")
+        return Choice(wanted)
+    name = (metadata.get("kernelspec") or {}).get("name")
+    if name == OWN or (not name and language == PYTHON):
+        return Choice(OWN)
+    if name and _installed(name):
+        return Choice(name)
+    if language == PYTHON:
+        return Choice(OWN)
+    return _for_language(name, language)
+
+
+def _for_language(name: str | None, language: str) -> Choice:
+    """The first installed kernelspec for a language; the remark says if there was something to choose."""
+    others = [other for other in sorted(_specs().find_kernel_specs()) if other != OWN and _runs(other, language)]
+    if not others:
+        package = f" ({_PACKAGES[language]})" if language in _PACKAGES else ""
+        named = f" and names the kernelspec {name!r}" if name else ""
+        raise LookupError(
+            f"it is written in {language}{named}; no kernel for {language} is installed. Install one{package}, or "
+            f"choose another with kernel=; installed are {_names()}"
+        )
+    chosen = others[0]
+    if name:
+        return Choice(
+            chosen, f"its kernelspec {name!r} is not installed; it runs in {chosen!r}, which is for {language}"
+        )
+    if len(others) > 1:
+        rest = ", ".join(repr(other) for other in others[1:])
+        return Choice(chosen, f"it runs in the kernelspec {chosen!r}; for {language} there is also {rest}")
+    return Choice(chosen)
 
 
 def is_own(name: str) -> bool:
@@ -48,8 +87,15 @@ def is_own(name: str) -> bool:
 
 
 def language_of(name: str) -> str:
-    """The language of an installed kernelspec, in lower case."""
-    return "python" if name == OWN else str(_specs().get_kernel_spec(name).language).lower()
+    """The language of an installed kernelspec, as :func:`~pynb_dag_runner.work.languages.usual_name` gives it."""
+    return PYTHON if name == OWN else usual_name(_specs().get_kernel_spec(name).language)
+
+
+def _runs(name: str, language: str) -> bool:
+    try:
+        return language_of(name) == language
+    except Exception:  # noqa: BLE001 - a broken kernelspec of somebody's is none for this notebook
+        return False
 
 
 def _specs() -> "KernelSpecs":
