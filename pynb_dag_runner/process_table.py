@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pynb_dag_runner import marks
+
 if TYPE_CHECKING:
     import psutil
 
@@ -76,31 +78,46 @@ def _proportional_bytes(pid: int) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
-def with_mark(mark: str) -> "list[psutil.Process]":
+def with_mark(mark: str, number: int = 0) -> "list[psutil.Process]":
     """Processes whose environment holds ``mark`` (``NAME=value``), except this one.
 
     The environment is inherited whatever a process does with sessions and process groups, so this finds children that
-    a walk over the process tree would lose.
+    a walk over the process tree would lose. Where it was cleared, the number is left: see :mod:`pynb_dag_runner.marks`.
+
+    Args:
+        number: whoever has this one belongs to them, too. If the mark's value is one, it need not be told.
     """
     import psutil
 
-    wanted = mark.encode()
+    wanted, value = mark.encode(), mark.partition("=")[2]
+    number = int(value) if marks.is_number(value) else number
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
-        try:
-            environment = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue  # gone meanwhile, or another user's
-        if wanted in environment.split(b"\0"):
+        if _has_number(entry.path, number) or _has_in_environment(entry.path, wanted):
             with contextlib.suppress(psutil.Error):
                 found.append(psutil.Process(int(entry.name)))
     return found
 
 
-def end_marked(mark: str) -> int:
-    """Kill all processes that bear ``mark``, until none is left.
+def _has_number(directory: str, number: int) -> bool:
+    """Whether a process has it, and is not one of another user's that nobody here can end."""
+    with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        if number and marks.is_in(Path(directory, "limits").read_bytes(), number):
+            os.kill(int(Path(directory).name), 0)
+            return True
+    return False
+
+
+def _has_in_environment(directory: str, mark: bytes) -> bool:
+    with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        return mark in Path(directory, "environ").read_bytes().split(b"\0")
+    return False
+
+
+def end_marked(mark: str, number: int = 0) -> int:
+    """Kill all processes that :func:`with_mark` finds, until none is left.
 
     Returns:
         How many were killed.
@@ -109,7 +126,7 @@ def end_marked(mark: str) -> int:
 
     killed: set[int] = set()
     give_up = time.monotonic() + _END_BOUND_S
-    while processes := [process for process in with_mark(mark) if _alive(process)]:
+    while processes := [process for process in with_mark(mark, number) if _alive(process)]:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

@@ -82,7 +82,7 @@ def _end_leftovers(run: Run) -> None:
     driver = run.record.driver
     if driver.host != socket.gethostname():
         return
-    if driver.engine is not None and re.fullmatch("[0-9a-f]{32}", driver.engine):
+    if driver.engine is not None and re.fullmatch("[0-9a-f]{32}|[0-9]{19}", driver.engine):
         end_marked(f"{ENGINE_VARIABLE}={driver.engine}")
         return
     for task in run.tasks:

@@ -17,6 +17,7 @@ FLOORS = (
     {
         "fork_server",
         "errors",
+        "marks",
         "outcome",
         "process_table",
         "project",

@@ -21,6 +21,7 @@ from typing import Any
 
 import cloudpickle
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver
 from pynb_dag_runner.executors.cancellation import Cancellation
 from pynb_dag_runner.executors.frames import Frame
@@ -34,6 +35,7 @@ def main() -> None:
     """
     descriptor, supervisor, modules = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     die_with(supervisor)
+    marks.bear_environment(os.environ)
     # Ray blocks some signals in its workers, and children inherit the mask.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for module in modules:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import secrets
 import select
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Literal
 
 import cloudpickle
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import Limits
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.frames import Frame, received
@@ -36,8 +36,6 @@ HOST = "pynb_dag_runner.executors.host"
 
 STANDARD_ERROR = 2
 
-_MARK_VARIABLE = "PYNB_DAG_RUNNER_HOST"
-"""Environment variable of a host and all that it starts."""
 _CLOSE_BOUND_S = 1.0
 """What an idle host gets to run its exit handlers."""
 _MEMORY_PERIOD_S = 0.25
@@ -74,9 +72,9 @@ class Host:
         server: ServerPlace | None = None,
     ) -> None:
         self._connection, child = Pipe()
-        mark = secrets.token_hex(16)
-        self._mark = f"{_MARK_VARIABLE}={mark}"
-        variables = {**os.environ, **(environment or {}), _MARK_VARIABLE: mark}
+        mark = str(marks.new_member(marks.own()))
+        self._mark = f"{marks.MEMBER_VARIABLE}={mark}"
+        variables = {**os.environ, **(environment or {}), marks.MEMBER_VARIABLE: mark}
         with child:
             forked = _forked(server, directory, variables, child) if server else None
             self._process = forked or _started(directory, variables, child, modules)

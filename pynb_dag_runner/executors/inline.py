@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import (
     Handle,
     Job,
@@ -32,6 +33,7 @@ class InlineExecutor:
         self._queue: deque[Job] = deque()
         self._current: tuple[Job, Generator[object]] | None = None
         self._cancelled: set[str] = set()
+        self._number = 0
 
     def capacity(self) -> tuple[Resources, ...]:
         """One job at a time gets all there is, so nothing is too much to ask."""
@@ -56,7 +58,7 @@ class InlineExecutor:
             return self._start_next(timeout_s)
         job, messages = self._current
         try:
-            with _interruptible():
+            with _interruptible(), marks.bearing(self._number):
                 message = next(messages)
         except StopIteration:
             self._current = None
@@ -76,6 +78,7 @@ class InlineExecutor:
         job = self._queue.popleft()
         if job.key in self._cancelled:
             return [JobEnded(key=job.key, cancelled=True)]
+        self._number = marks.new_member(marks.own())
         self._current = (job, job.call(*job.inputs))
         return [JobStarted(key=job.key, host=os.uname().nodename, pid=os.getpid())]
 
@@ -85,7 +88,8 @@ class InlineExecutor:
         if self._current is not None and self._current[0].key == key:
             job, messages = self._current
             self._current = None
-            messages.close()
+            with marks.bearing(self._number):
+                messages.close()
             self._queue.appendleft(job)
 
     def close(self) -> None:

@@ -1,14 +1,18 @@
 """Ends what an executor started when the driver is gone, however it went."""
 
 import os
-import secrets
 import subprocess
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 
 VARIABLE = "PYNB_DAG_RUNNER_ENGINE"
-"""Environment variable that marks everything an executor starts; inherited whatever a process does with sessions."""
+"""Environment variable that marks everything an executor starts: the run's number, see :mod:`pynb_dag_runner.marks`.
 
+Inherited whatever a process does with sessions; where it was cleared, the number itself is left.
+"""
+
+_OWN_VARIABLES = "PYNB_DAG_RUNNER_"
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 """Asks setproctitle, with which Ray names its processes, not to write the name over the environment (its README)."""
 
@@ -17,7 +21,12 @@ exec 3<&0
 (
     while read -r line; do :; done
     for attempt in 1 2 3; do
-        pids=$(grep -slzxF "$1" /proc/[0-9]*/environ | cut -d/ -f3)
+        pids=$(
+            {
+                grep -slzxF "$1" /proc/[0-9]*/environ
+                grep -slE "^Max file locks +$3[0-9]{9} " /proc/[0-9]*/limits
+            } | cut -d/ -f3
+        )
         [ -z "$pids" ] && break
         kill -9 $pids 2>/dev/null
         sleep 0.2
@@ -51,21 +60,26 @@ class Watchdog:
 
     def __init__(self, directory: str) -> None:
         self._before = {name: os.environ.get(name) for name in (VARIABLE, SCRATCH_VARIABLE, _KEEP_ENVIRONMENT)}
-        mark = secrets.token_hex(16)
-        # Started before the variable is set, so that it does not bear the mark itself; in a session of its own, so that
-        # Ctrl-C at the terminal does not end it first.
-        self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SCRIPT, "sh", f"{VARIABLE}={mark}", directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._number_before, number = marks.own(), marks.new_run()
+        mark = str(number)
+        # Started before the mark is set, so that it does not bear it itself; in a session of its own, so that Ctrl-C at
+        # the terminal does not end it first.
+        with marks.bearing(0):  # nor that of a task which has a run of its own
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", _SCRIPT, "sh", f"{VARIABLE}={mark}", directory, mark[: marks.RUN_DIGITS]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)},
+            )
         self._shell.wait()
         os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory, _KEEP_ENVIRONMENT: "1"})
+        marks.bear(number)
 
     def close(self) -> None:
         """Let it do its work, and wait until it has."""
+        marks.bear(self._number_before)
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)

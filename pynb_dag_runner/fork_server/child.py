@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.fork_server.wire import ForkRequest
 
 ROOM_VARIABLE = "PYNB_DAG_RUNNER_ROOM"
@@ -117,6 +118,7 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     environment = {**request.environment, **_set_by_imports(request.environment, origin.environment)}
     os.environ.clear()
     os.environ.update(environment)
+    marks.bear_environment(environment)
     time.tzset()
     if origin.room is not None:
         _show(request.environment, origin.room)

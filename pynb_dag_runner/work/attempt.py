@@ -15,11 +15,10 @@ from typing import Any
 
 import cloudpickle
 
-from pynb_dag_runner import json_values, tracking
+from pynb_dag_runner import json_values, marks, tracking
 from pynb_dag_runner.executors.base import JobCancelled, Keep
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.parameters import recorded
-from pynb_dag_runner.process_table import end_marked
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptRecord, Error, KernelStart, TrackingRecord
@@ -106,12 +105,13 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         return
     environment = attempt_environment(spec)
     if isinstance(spec.work, FunctionWork):
+        if not spec.terminal:
+            processes.adopt_orphans()
         result = _call_function(spec, spec.work, parameters, environment, writer)
         try:
             yield from _finish(result, record, destination, spec.redactor)
         finally:
-            if processes.has_children():
-                end_marked(_marker(environment))
+            processes.end_what_is_left(_marker(environment), adopted=not spec.terminal)
     else:
         yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, destination)
 
@@ -130,6 +130,7 @@ def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
     threads = {} if spec.threads is None else {"OMP_NUM_THREADS": str(spec.threads)}
     return {
         **threads,
+        **marks.environment(),
         **native_mlflow.environment(spec.folder),
         tracking.ATTEMPT_DIR_VARIABLE: str(spec.folder),
         "PYNB_DAG_RUNNER_RUN_ID": spec.run_id,

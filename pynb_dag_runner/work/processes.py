@@ -1,10 +1,19 @@
 """What the processes of an attempt used."""
 
 import contextlib
+import ctypes
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from pynb_dag_runner import marks
+from pynb_dag_runner.process_table import end_marked
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""From linux/prctl.h."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +56,28 @@ def forget_peak_memory() -> None:
     """Start measuring the peak of this process afresh: a worker serves many attempts (proc(5), clear_refs)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own parent ends, so that :func:`has_children` knows of them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_what_is_left(marker: str, *, adopted: bool) -> None:
+    """End what an attempt in this process leaves running.
+
+    Args:
+        marker: ``NAME=value``, in the environment of all that it started, if that was not cleared.
+        adopted: whether orphans were; if not, what is left need not be among the children.
+    """
+    if not adopted:
+        end_marked(marker, marks.own())
+    elif has_children():
+        end_marked(marker, marks.own())
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass  # an adopted one has nobody else to ask how it ended
 
 
 def has_children() -> bool:

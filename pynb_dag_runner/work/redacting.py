@@ -21,6 +21,7 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.work.logs import Log
 
@@ -34,7 +35,7 @@ _BOUND_S = 10.0
 _CATCH_UP = b"c"
 _END = b"e"
 _OWN_VARIABLES = "PYNB_DAG_RUNNER_"
-"""Without these variables the process is not ended together with the task or the worker."""
+"""Without these variables and a number the process is not ended together with the task or the worker."""
 
 
 def open_log(path: Path, redactor: Redactor) -> Log:
@@ -56,7 +57,7 @@ class RedactedLog(Log):
         self._control.settimeout(_BOUND_S)
         with contextlib.suppress(OSError):  # a user may have no more than a few of such size
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        with theirs:
+        with theirs, marks.bearing(0):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(path), str(theirs.fileno()), str(reading_own)],
                 stdin=reading,

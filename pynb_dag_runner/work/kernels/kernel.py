@@ -13,6 +13,7 @@ from typing import Any
 import zmq
 from jupyter_client.manager import AsyncKernelManager
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace
 from pynb_dag_runner.process_table import describe_exit, end_marked, memory_bytes, with_mark
@@ -176,7 +177,7 @@ class Kernel:
 
     def memory_bytes(self, enough: int) -> int:
         """Resident memory of the kernel and everything that it started; exact if it is above ``enough``."""
-        return memory_bytes(with_mark(self._marker), enough=enough)
+        return memory_bytes(with_mark(self._marker, marks.own()), enough=enough)
 
     async def interrupt(self) -> None:
         """Ask the running cell to stop."""
@@ -187,7 +188,7 @@ class Kernel:
         self._usage = self.usage
         if self.forked is not None:
             self.forked.end()  # it may be so young that it does not bear the mark yet
-        end_marked(self._marker)
+        end_marked(self._marker, marks.own())
 
     async def _end_forked(self, provisioner: ForkProvisioner) -> None:
         """Shut it down in order, like jupyter_client, which would look for its end every 100 ms."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
@@ -42,7 +43,8 @@ def nearest(place: ServerPlace) -> ServerPlace:
 @functools.lru_cache(maxsize=1)
 def _own(directory: Path, preload: tuple[str, ...]) -> ServerPlace:
     """One for each driver, which ``directory`` stands for."""
-    return _keep(start(preload))
+    with marks.bearing(marks.run_of(marks.own())):  # it outlives the attempt that needs it first
+        return _keep(start(preload))
 
 
 _kept: list[ForkServer] = []

@@ -1,0 +1,147 @@
+"""Processes that tasks start with an empty environment, in a session of their own, without a parent: they end, too.
+
+Each writes its pid into a file. A task that runs beside the others succeeds when all of these have gone, so they go
+with their attempts and not with the run.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pynb_dag_runner import Outcome, Pipeline
+from pynb_dag_runner.executors import ExecutorName
+
+BOUND_S = 30.0
+DAEMON = """
+import ctypes, os, sys, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE: nobody may read its environment
+open(sys.argv[1] + ".new", "w").write(str(os.getpid()))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+
+
+def leave(folder: Path, name: str) -> None:
+    """Start one, and come back when it runs."""
+    subprocess.run(["env", "-i", "setsid", "nohup", sys.executable, "-c", DAEMON, str(folder / name)], check=True)
+    while not (folder / name).exists():
+        time.sleep(0.01)
+
+
+def end(folder: Path) -> None:
+    leave(folder, "end")
+
+
+def crash(folder: Path) -> None:
+    leave(folder, "crash")
+    os._exit(3)
+
+
+def be_killed(folder: Path) -> None:
+    leave(folder, "killed")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def time_out(folder: Path) -> None:
+    leave(folder, "timeout")
+    time.sleep(600)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pids_in(folder: Path) -> dict[str, int]:
+    return {path.name: int(path.read_text()) for path in folder.iterdir() if not path.suffix}
+
+
+def wait_until_gone(folder: Path, names: list[str]) -> dict[str, bool]:
+    """When all have come and gone; which of them are there."""
+    give_up = time.monotonic() + BOUND_S
+    while pids_in(folder).keys() < set(names) or any(map(is_alive, pids_in(folder).values())):
+        if time.monotonic() > give_up:
+            break
+        time.sleep(0.05)
+    return {name: is_alive(pid) for name, pid in pids_in(folder).items()}
+
+
+CELL = f"""
+# %% tags=["parameters"]
+folder = name = ""
+
+# %%
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.faults.test_cleared_environment import leave
+leave(Path(folder), name)
+dict(notebook=lambda: None, dead=lambda: os._exit(3), late=lambda: time.sleep(600))[name]()
+"""
+
+
+@pytest.mark.parametrize("executor", ["process", "ray", "inline"])
+def test_they_end_with_their_attempt(tmp_path: Path, executor: ExecutorName) -> None:
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    (tmp_path / "leave.py").write_text(CELL)
+    pipeline = Pipeline("leaving")
+    given = {"folder": str(folder)}
+    expected = {
+        "end": Outcome.SUCCEEDED,
+        "notebook": Outcome.SUCCEEDED,
+        "dead": Outcome.CRASHED,
+        "late": Outcome.TIMED_OUT,
+    }
+    pipeline.function(end, parameters={"folder": folder})
+    for name in ("notebook", "dead", "late"):
+        timeout_s = 5.0 if name == "late" else None
+        pipeline.notebook(tmp_path / "leave.py", name=name, parameters={**given, "name": name}, timeout_s=timeout_s)
+    if executor != "inline":
+        pipeline.function(crash, parameters={"folder": folder})
+        pipeline.function(be_killed, name="killed", parameters={"folder": folder})
+        pipeline.function(time_out, name="timeout", parameters={"folder": folder}, timeout_s=4)
+        expected |= {"crash": Outcome.CRASHED, "killed": Outcome.CRASHED, "timeout": Outcome.TIMED_OUT}
+    pipeline.function(wait_until_gone, parameters={"folder": folder, "names": sorted(expected)}, num_cpus=0)
+    result = pipeline.run(executor=executor, num_cpus=2, progress=False, output_dir=tmp_path / "runs")
+    outcomes = {name: task.last_attempt.outcome for name, task in result.tasks.items() if task.last_attempt}
+    assert outcomes == {**expected, "wait_until_gone": Outcome.SUCCEEDED}
+    assert result.tasks["wait_until_gone"].outputs["return"] == dict.fromkeys(expected, False)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from pynb_dag_runner import Pipeline
+from tests.faults.test_cleared_environment import time_out
+folder = Path(sys.argv[1])
+pipeline = Pipeline("leaving")
+pipeline.function(time_out, parameters={"folder": folder})
+pipeline.run(executor=sys.argv[2], progress=False, output_dir=folder.parent / "runs")
+"""
+
+
+@pytest.mark.parametrize("executor", ["process", "ray"])
+def test_a_killed_driver_takes_them_along(tmp_path: Path, executor: str) -> None:
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), executor])
+    give_up = time.monotonic() + BOUND_S
+    while not pids_in(folder):
+        assert driver.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    assert wait_until_gone(folder, ["timeout"]) == {"timeout": False}
