@@ -122,9 +122,10 @@ class ForkedProcess:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, connection: socket.socket, pid: int, preloaded: Sequence[str]) -> None:
-        self.pid = pid
-        self.preloaded = tuple(preloaded)
+    def __init__(self, connection: socket.socket, reply: ForkReply) -> None:
+        assert reply.pid is not None
+        self.pid = reply.pid
+        self.preloaded, self.remarks = tuple(reply.preloaded), tuple(reply.remarks)
         self.returncode: int | None = None
         self._connection = connection
 
@@ -221,7 +222,7 @@ class Asked:
         if reply.pid is None:
             self._connection.close()
             raise ForkRefused(reply.refusal or "the fork server gave no reason")
-        return ForkedProcess(self._connection, reply.pid, reply.preloaded)
+        return ForkedProcess(self._connection, reply)
 
 
 def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked:

@@ -23,11 +23,11 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.fork_server import wire
-from pynb_dag_runner.fork_server.child import INLINE_BACKEND, Surroundings, become, die_with, end_of, surroundings
+from pynb_dag_runner.fork_server.child import Surroundings, become, die_with, end_of, surroundings
+from pynb_dag_runner.fork_server.preloading import NOTHING, Imported, import_ahead, thread_problem
 from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
 
 _REQUEST_BOUND_S = 10.0
@@ -50,7 +50,7 @@ class Server:
         origin: this process's surroundings.
         entries: what its processes may run.
         preloaded: modules imported on the user's wish.
-        refusal: why it can't serve; None: it can.
+        imported: what came of that, or of the server's own imports.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Server:
         *,
         entries: Sequence[str],
         preloaded: Sequence[str] = (),
-        refusal: str | None = None,
+        imported: Imported = NOTHING,
     ) -> None:
         self._listener = listener
         self._entries = tuple(entries)
         self._owner = owner
         self.origin = origin
         self._preloaded = tuple(preloaded)
-        self._refusal = refusal
+        self._imported = imported
         self._selector = selectors.EpollSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(owner, selectors.EVENT_READ, self._owner_spoke)
@@ -103,7 +103,7 @@ class Server:
             asker.settimeout(_REQUEST_BOUND_S)
             fields, descriptors = wire.receive(asker)
             request = ForkRequest(**fields)
-            refusal = self._refusal or self.origin.obstacle(request.environment, strict=bool(self._preloaded))
+            refusal = self._imported.refusal or self.origin.obstacle(request.environment, strict=bool(self._preloaded))
             if request.entry not in ("", *self._entries):
                 refusal = f"the fork server runs no {request.entry}"
             if refusal is not None:
@@ -132,7 +132,7 @@ class Server:
         self._selector.register(forked.pidfd, selectors.EVENT_READ, lambda _: self._reap(forked))
         self._selector.register(asker, selectors.EVENT_READ, lambda _: self._asker_spoke(forked))
         with contextlib.suppress(OSError):  # gone already: the end of its connection will be noticed
-            wire.send(asker, ForkReply(pid=pid, preloaded=self._preloaded))
+            wire.send(asker, ForkReply(pid=pid, preloaded=self._preloaded, remarks=self._imported.remarks))
         return None
 
     def _asker_spoke(self, forked: _Forked) -> None:
@@ -192,7 +192,9 @@ def main() -> None:
     else:
         if for_preloaded is not None:
             for_preloaded.close()
-        server = Server(listener, owner, origin, entries=entries, refusal=_thread_problem("the server"))
+        server = Server(
+            listener, owner, origin, entries=entries, imported=Imported(refusal=thread_problem("the server"))
+        )
     mine = server.serve()
     if mine is None:
         shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
@@ -209,10 +211,13 @@ def _make_ready(name: str) -> None:
 
 
 def _run(entry_name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
-    entry = importlib.import_module(entry_name)
-    sys.argv[:] = [str(entry.__file__), *arguments]
+    _be_program(entry_name, arguments)
+    importlib.import_module(entry_name).run(list(arguments), descriptors)
+
+
+def _be_program(entry_name: str, arguments: Sequence[str]) -> None:
+    sys.argv[:] = [str(importlib.import_module(entry_name).__file__), *arguments]
     sys.orig_argv[:] = [sys.executable, "-m", entry_name, *arguments]
-    entry.run(list(arguments), descriptors)
 
 
 def _end_with(owner: int, directory: str) -> None:
@@ -232,41 +237,17 @@ def _preloaded_server(
     """A child of the server that has imported more, so that what goes wrong with that harms it alone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(origin.pid)
-    refusal = None
-    files = _open_files()
-    # What a kernel would set before the notebook imports matplotlib, which looks at it once.
-    os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
-    for name in preload:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:  # noqa: BLE001 - a module may raise anything; in the notebook it will be seen
-            refusal = refusal or f"importing {name!r} raised {type(error).__name__}: {error}"
-    refusal = refusal or _thread_problem(f"importing {', '.join(preload)}")
-    if refusal is None and _open_files() - files:
-        refusal = f"importing {', '.join(preload)} left files open"
+    _be_program(entries[0], [])
+    imported = import_ahead(preload, importlib.import_module(entries[0]))
     _settle_memory()
     mine = replace(origin, pid=os.getpid())
-    return Server(listener, owner, mine, entries=entries, preloaded=preload, refusal=refusal)
+    return Server(listener, owner, mine, entries=entries, preloaded=preload, imported=imported)
 
 
 def _settle_memory() -> None:
     """Keep a collection in a forked process from copying every page that has an object of the server's."""
     gc.collect()
     gc.freeze()
-
-
-def _open_files() -> set[str]:
-    """What is open, by its target: the look itself opens a directory, under some number."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(f"{entry.name} {entry.readlink()}")
-    return found
-
-
-def _thread_problem(who: str) -> str | None:
-    number = len(list(Path("/proc/self/task").iterdir()))
-    return None if number == 1 else f"{who} started {number - 1} threads, which a fork would lose"
 
 
 def _listener(descriptor: int) -> socket.socket:

@@ -43,11 +43,13 @@ class ForkReply:
     Attributes:
         pid: of the new process; None if there is none.
         preloaded: modules that were imported for it on the user's wish.
+        remarks: how it differs from one that imports them by itself.
         refusal: why there is no process.
     """
 
     pid: int | None = None
     preloaded: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     refusal: str | None = None
 
 

@@ -25,6 +25,8 @@ MODULES = {
     "raises": "raise ValueError('no licence')",
     "exits": "import sys\nsys.exit('no licence')",
     "dies": "import os\nos._exit(3)",
+    "prints": "import sys\nprint('one', file=sys.stderr)\nprint('deprecated')",
+    "shows": "from IPython.display import display\ndisplay('a library that is loading')",
     "keeps_a_file": "kept = open(__file__)",
     "keeps_a_socket": "import socket\nkept = socket.socketpair()",
 }
@@ -59,6 +61,9 @@ CASES = {
     "an error": Case("forked", "importing 'raises' raised ValueError: no licence", ("raises",)),
     # Before the run packages alone are looked for: a part is found only by importing the package.
     "a part that is not there": Case("forked", "importing 'json.none' raised ModuleNotFoundError", ("json.none",)),
+    # What imports print or show, each notebook would.
+    "a print": Case("forked", "what an import printed is not in the notebook: one", ("prints",), ("prints",)),
+    "a display": Case("forked", "importing 'shows' raised RuntimeError: it shows something, which each", ("shows",)),
     "sys.exit": Case("forked", "importing 'exits' raised SystemExit: no licence", ("exits",)),
     "its end": Case("forked", NO_ANSWER, ("dies",)),
     "a file": Case("forked", "importing keeps_a_file left files open", ("keeps_a_file",)),

@@ -130,7 +130,7 @@ class Kernel:
             return None
         if not isinstance(provisioner, ForkProvisioner):
             return KernelStart(how="started", remarks=(ONLY_OWN,))
-        remarks = provisioner.refusals
+        remarks = provisioner.remarks
         if not provisioner.sockets:
             remarks = (NO_SERVER,)
         if provisioner.preloaded is None:

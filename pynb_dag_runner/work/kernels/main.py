@@ -14,13 +14,15 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pynb_dag_runner.fork_server.child import die_with
 
 _START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
 """Modules that a kernel imports and that must not be imported before a fork."""
+
+_REMARK_CHARACTERS = 200
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def _options() -> list[str]:
         "--HistoryManager.hist_file=:memory:",
         "--IPKernelApp.capture_fd_output=False",
         f"--IPKernelApp.kernel_class={application.__name__}.EndingKernel",
-        f"--IPKernelApp.outstream_class={sending.__name__}.PiecewiseStream",
+        f"--IPKernelApp.outstream_class={sending.__name__}.stream",
     ]
 
 
@@ -68,6 +70,22 @@ def _unstarted() -> Any:
     # The handle is only looked at for being there: who has no parent prints how to connect to it.
     app.parse_command_line([*_options(), "--IPKernelApp.parent_handle=1"])
     return app
+
+
+@contextlib.contextmanager
+def importing_ahead(remarks: list[str]) -> Iterator[None]:
+    """Be a kernel in whose first cell the imports stand, as far as that needs neither sockets nor threads.
+
+    Args:
+        remarks: takes what notebooks will not find as it would be.
+    """
+    app = _unstarted()
+    streams = app.make_ahead()
+    with app.as_in_a_cell():
+        yield
+    if written := "".join(stream.written_ahead() for stream in streams).strip():
+        last = written.splitlines()[-1]
+        remarks.append(f"what an import printed is not in the notebook: {last[:_REMARK_CHARACTERS]}")
 
 
 def _imported_by_a_kernel() -> list[str]:
@@ -109,12 +127,11 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
     (ready,) = descriptors
     app = _unstarted()
     _, app.connection_file = arguments
-    app.initialize()
-    if "matplotlib_inline.backend_inline" in sys.modules:
-        # Imported before there was a shell, so it has not asked this one to show figures.
-        from matplotlib_inline.backend_inline import _enable_matplotlib_integration
-
-        _enable_matplotlib_integration()  # type: ignore[no-untyped-call]
+    try:
+        app.initialize()
+    except BaseException:
+        app.reset_io()  # its streams may send nothing yet, and what is said of this must be seen
+        raise
     os.write(ready, b"\n")
     os.close(ready)
     app.start()

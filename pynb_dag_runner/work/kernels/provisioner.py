@@ -26,7 +26,7 @@ class ForkProvisioner(LocalProvisioner):
     Attributes:
         sockets: of the servers to ask, one after the other.
         preloaded: modules that were imported before the notebook began; None: the kernel was not forked.
-        refusals: what those servers said that did not fork one.
+        remarks: what those servers said that did not fork one, and what the one did that forked it.
     """
 
     sockets = List(Unicode())
@@ -34,7 +34,7 @@ class ForkProvisioner(LocalProvisioner):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.preloaded: tuple[str, ...] | None = None
-        self.refusals: tuple[str, ...] = ()
+        self.remarks: tuple[str, ...] = ()
         self._ready: int | None = None
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
@@ -43,7 +43,7 @@ class ForkProvisioner(LocalProvisioner):
             try:
                 await self._fork(Path(server), cmd, **options)
             except ForkRefused as refusal:
-                self.refusals = (*self.refusals, str(refusal))
+                self.remarks = (*self.remarks, str(refusal))
             else:
                 return self.connection_info
         return await super().launch_kernel(cmd, **options)
@@ -69,6 +69,7 @@ class ForkProvisioner(LocalProvisioner):
         self.process: Any = process
         self.pid, self.pgid, self.cwd = process.pid, process.pid, cwd
         self.preloaded, self._ready = process.preloaded, ready
+        self.remarks = (*self.remarks, *process.remarks)
 
     async def until_ready(self, timeout_s: float) -> None:
         """Wait until a forked kernel has bound its sockets; at once if it was started.
