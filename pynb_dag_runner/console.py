@@ -23,7 +23,9 @@ from rich.text import Text
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
+    EngineStarting,
     Event,
+    PagesBeingMade,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -42,6 +44,8 @@ MAX_RUNNING_LINES = 10
 MAX_SKIPPED_LINES = 5
 """One failure at the root of a large graph would else scroll everything of interest away."""
 MAX_FAILURES = 20
+SECONDS_BETWEEN_WAITS = 10.0
+"""Between two lines that say how far something has come that takes long, where there is no live view."""
 _NAME_WIDTH = 40
 
 _GLYPHS: Mapping[str, str] = {"SUCCEEDED": "✓", "SKIPPED": "○", "CANCELLED": "■"}
@@ -84,6 +88,8 @@ class RunConsole:
         self._first_start: dict[str, datetime] = {}
         self._last_attempt: dict[str, AttemptEnded] = {}
         self._run_times: list[datetime] = []
+        self._waits_for = "starting"
+        self._said_at: datetime | None = None
         drawn = live and not silent and not self.console.is_dumb_terminal
         self._live = LiveView(self.console, self._view) if drawn else None
 
@@ -128,11 +134,11 @@ class RunConsole:
         match event:
             case RunStarted():
                 self._run_times.append(event.time)
-                self._total = len(event.tasks)
+                self._total, self._waits_for = len(event.tasks), ""
                 return Text(f"run {event.run_id} of pipeline {printable(event.pipeline)}: {count(self._total, 'task')}")
             case RunResumed():  # what runs again, and why, was said before the engine was started
                 self._run_times.append(event.time)
-                self._total = len(event.tasks)
+                self._total, self._waits_for = len(event.tasks), ""
                 return None
             case AttemptStarted():
                 self._running[event.task] = _Running(event.number, self.console.get_time())
@@ -149,9 +155,23 @@ class RunConsole:
             case Warned():
                 about = f"{printable(event.task)}: " if event.task else ""
                 return Text(f"warning: {about}{printable(event.message)}", style="yellow")
+            case EngineStarting():
+                self._waits_for = printable(event.message)
+                return None if self._live else Text(self._waits_for)
+            case PagesBeingMade():
+                return self._pages_being_made(event)
             case RunEnded():
                 self._run_times.append(event.time)
                 return None
+
+    def _pages_being_made(self, event: PagesBeingMade) -> Text | None:
+        """A line now and then: a log that says nothing looks like a run that hangs."""
+        self._waits_for = f"making {event.left} of {count(event.total, 'page')}"
+        seconds = seconds_between(self._said_at, event.time)
+        if self._live or (seconds is not None and seconds < SECONDS_BETWEEN_WAITS):
+            return None
+        self._said_at = event.time
+        return Text(self._waits_for)
 
     def _attempt(self, event: AttemptStarted | AttemptEnded) -> str:
         most = self._max_attempts.get(event.task, 1)
@@ -212,7 +232,8 @@ class RunConsole:
         done = sum(settled.values())
         seconds = int(now - self._started_at)
         elapsed = f"{seconds} s" if seconds < 60 else duration_text(seconds)
-        counts = [f"{done} of {count(self._total, 'task')}" if self._total else "starting"]
+        counts = [f"{done} of {count(self._total, 'task')}"] if self._total else []
+        counts += [self._waits_for] if self._waits_for else []
         counts += [f"{number} {word}" for number, word in ((len(running), "running"), (retrying, "to retry")) if number]
         counts += [f"{number} {word}" for word, number in _words(settled) if word != "succeeded"]
         width = max(10, min(40, self.console.width // 3))

@@ -36,7 +36,7 @@ class Earlier:
         ends: of attempts that had no end, since their driver died.
         outputs: of the tasks that are taken over: values that JSON holds.
         kept: of the same: return values that JSON can't hold, as far as they are needed.
-        pages_missing: notebooks whose page the driver's death prevented.
+        pages_missing: notebooks without a page, since the driver died or none was wanted then.
     """
 
     reused: frozenset[str] = frozenset()
@@ -48,13 +48,16 @@ class Earlier:
     pages_missing: tuple[MissingPage, ...] = ()
 
 
-def earlier_of(run: Run, tasks: Iterable[PlannedTask], reused: Iterable[str], kept: Mapping[str, Any]) -> Earlier:
+def earlier_of(
+    run: Run, tasks: Iterable[PlannedTask], reused: Iterable[str], kept: Mapping[str, Any], *, html: bool
+) -> Earlier:
     """What ``run`` has to give.
 
     Args:
         tasks: of the run from now on.
         reused: those that are taken over.
         kept: return values that are needed and that JSON can't hold.
+        html: notebooks shall have pages.
     """
     reused = frozenset(reused)
     before = {planned.name: planned for planned in run.record.tasks}
@@ -63,7 +66,7 @@ def earlier_of(run: Run, tasks: Iterable[PlannedTask], reused: Iterable[str], ke
     untouched = {
         task.name: task
         for planned, task in both
-        if task.name in reused and planned == before[task.name] and _is_finished(task)
+        if task.name in reused and planned == before[task.name] and _is_finished(task, html=html)
     }
     last = run.end or run.start
     return Earlier(
@@ -77,14 +80,14 @@ def earlier_of(run: Run, tasks: Iterable[PlannedTask], reused: Iterable[str], ke
         ends=tuple(_end(task, attempt, last) for task in known for attempt in task.attempts if attempt.outcome is None),
         outputs={task.name: task.outputs for task in known if task.name in reused},
         kept=kept,
-        pages_missing=tuple(page for task in known for page in _missing_pages(task)),
+        pages_missing=tuple(page for task in known for page in missing_pages(task)) if html else (),
     )
 
 
-def _is_finished(task: TaskRun) -> bool:
+def _is_finished(task: TaskRun, *, html: bool) -> bool:
     """Whether the task's folder lacks nothing: no driver died before it wrote ``task.json``, or an end, or a page."""
     ended = all(attempt.outcome is not None for attempt in task.attempts)
-    return task.is_settled and ended and not any(_missing_pages(task))
+    return task.is_settled and ended and not (html and any(missing_pages(task)))
 
 
 def _verdict(attempt: AttemptRun, last: datetime) -> AttemptVerdict:
@@ -113,7 +116,8 @@ def _end(task: TaskRun, attempt: AttemptRun, last: datetime) -> AttemptEnded:
     )
 
 
-def _missing_pages(task: TaskRun) -> Iterator[MissingPage]:
+def missing_pages(task: TaskRun) -> Iterator[MissingPage]:
+    """The task's notebooks that have no page."""
     for attempt in task.attempts:
         if attempt.notebook is not None and attempt.html is None:
             failure = _DRIVER_DIED if attempt.outcome is None else attempt.failure

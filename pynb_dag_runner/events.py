@@ -107,4 +107,25 @@ class RunEnded:
     status: RunStatus
 
 
-Event = RunStarted | RunResumed | AttemptStarted | AttemptEnded | TaskSettled | Warned | RunEnded
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineStarting:
+    """Nothing runs yet: the engine takes seconds. ``message`` says it, such as ``starting Ray``."""
+
+    time: StoredTime
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PagesBeingMade:
+    """All tasks have ended; ``left`` of ``total`` HTML pages of notebooks are still to be made."""
+
+    time: StoredTime
+    left: int
+    total: int
+
+
+RecordedEvent = RunStarted | RunResumed | AttemptStarted | AttemptEnded | TaskSettled | Warned | RunEnded
+"""What ``events.jsonl`` holds."""
+
+Event = RecordedEvent | EngineStarting | PagesBeingMade
+"""What listeners hear; the last two say what is waited for, and are not recorded."""

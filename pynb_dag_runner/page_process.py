@@ -7,11 +7,16 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
+
+from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
 from pynb_dag_runner.fork_server.client import Asked, ForkedProcess, ForkRefused, ServerPlace, ask, own_oom_score_adj
 from pynb_dag_runner.fork_server.wire import ForkRequest
 
 PAGES_ENTRY = "pynb_dag_runner.work.html"
-"""What it runs: requests come in and answers go out, a line each."""
+"""What it runs: requests come in and answers go out, a line each, and a first line when it is ready."""
+NICENESS = 10
+"""Of a process that works beside tasks."""
 
 _END_BOUND_S = 0.5
 _DIRECTORY = "/"
@@ -21,22 +26,21 @@ _DIRECTORY = "/"
 class PageProcess:
     """Forked from a server that has imported half of what it needs, or else started. End it.
 
-    A server answers when its imports are done. Requests may be written before; :meth:`settle` waits for it.
+    One thread makes this object, asks for pages and lives as long as the process does: a started one ends with it.
+    Any other may end it.
 
     Args:
         server: to be asked for the process; None: it is started.
-
-    Attributes:
-        requests: to be written to.
-        answers: to be read from; they end with the process.
+        niceness: what is added to this process's own.
     """
 
-    def __init__(self, server: ServerPlace | None) -> None:
+    def __init__(self, server: ServerPlace | None, niceness: int) -> None:
         requests, mine = os.pipe()
-        self.requests = os.fdopen(mine, "w", encoding="utf-8")
+        self._requests = os.fdopen(mine, "w", encoding="utf-8")
         mine, answers = os.pipe()
-        self.answers = os.fdopen(mine, encoding="utf-8")
+        self._answers = os.fdopen(mine, encoding="utf-8")
         self._ends = (requests, answers)
+        self._niceness = niceness
         self._lock = threading.Lock()
         self._ended = False
         self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
@@ -47,9 +51,9 @@ class PageProcess:
     def _ask(self, server: ServerPlace) -> Asked | None:
         requests, answers = self._ends
         request = ForkRequest(
-            arguments=(),
+            arguments=(str(self._niceness),),
             cwd=_DIRECTORY,
-            environment=dict(os.environ),
+            environment=_environment(),
             entry=PAGES_ENTRY,
             oom_score_adj=own_oom_score_adj(),
         )
@@ -61,29 +65,62 @@ class PageProcess:
         requests, answers = self._ends
         # A session of its own: Ctrl-C at the terminal is for the driver, which decides what becomes of the pages.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", PAGES_ENTRY, str(os.getpid())],
+            [sys.executable, "-m", PAGES_ENTRY, str(os.getpid()), str(self._niceness)],
             stdin=requests,
             stdout=answers,
             stderr=subprocess.DEVNULL,
             cwd=_DIRECTORY,
+            env=_environment(),
             start_new_session=True,
         )
 
-    def settle(self) -> None:
-        """Wait until there is a process, in a thread that lives as long: a started one dies with it."""
-        if self._asked is not None:
-            try:
-                forked = self._asked.answer()
-            except ForkRefused:
-                forked = None
-            with self._lock:
-                self._asked, self._process = None, forked
-                if forked is not None and self._ended:
-                    forked.close()
-                elif forked is None and not self._ended:
-                    self._started()
-        for end in self._ends:
-            os.close(end)
+    def settle(self) -> bool:
+        """Wait until it is ready for the first page; False: it died before.
+
+        A server answers when its own imports are done.
+        """
+        try:
+            if self._asked is not None:
+                try:
+                    forked = self._asked.answer()
+                except ForkRefused:
+                    forked = None
+                with self._lock:
+                    self._asked, self._process = None, forked
+                    if forked is not None and self._ended:
+                        forked.close()
+                    elif forked is None and not self._ended:
+                        self._started()
+        finally:
+            for end in self._ends:
+                os.close(end)
+        return self._answers.readline() != ""
+
+    def answer_to(self, request: str) -> str | None:
+        """Have a page made, and wait for the answer.
+
+        Args:
+            request: a line.
+
+        Returns:
+            A line; None: the process died over it.
+        """
+        with contextlib.suppress(OSError, ValueError):  # it died, or was ended by another thread
+            self._requests.write(request)
+            self._requests.flush()
+            return self._answers.readline() or None
+        return None
+
+    def processor_s(self) -> float | None:
+        """How much processor time it has used, in seconds; None: there is none, or no more."""
+        process = self._process
+        if process is None:
+            return None
+        try:
+            times = psutil.Process(process.pid).cpu_times()
+        except psutil.Error:
+            return None
+        return float(times.user + times.system)
 
     def end(self) -> None:
         """End it, whatever it is doing. On a busy machine it needs a while to die, which nobody waits for."""
@@ -95,13 +132,19 @@ class PageProcess:
                 self._process.kill()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(_END_BOUND_S)
-        with contextlib.suppress(BrokenPipeError):
-            self.requests.close()
 
     def reap(self) -> None:
-        """After the end of the answers: leave nothing of it in the process table."""
+        """After its end: leave nothing of it in the process table, and no file open."""
+        with contextlib.suppress(OSError):  # something was left to be written to a process that is gone
+            self._requests.close()
+        self._answers.close()
         with self._lock:
             if isinstance(self._process, ForkedProcess):
                 self._process.close()
             elif self._process is not None:
                 self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without the mark by which an engine, when it closes, finds what it has to end."""
+    return {name: value for name, value in os.environ.items() if name != ENGINE_VARIABLE}

@@ -28,6 +28,7 @@ class RunOptions(TypedDict, total=False):
     ray_address: str | None
     wait_for_nodes: bool
     executor: ExecutorName
+    html: bool
     progress: bool
     listeners: Sequence[Listener]
 
@@ -239,6 +240,7 @@ class Pipeline:
         ray_address: str | None = None,
         wait_for_nodes: bool = False,
         executor: ExecutorName = "ray",
+        html: bool = True,
         progress: bool = True,
         listeners: Sequence[Listener] = (),
     ) -> RunResult:
@@ -253,6 +255,7 @@ class Pipeline:
             wait_for_nodes: the cluster adds nodes: wait for what no node has yet, instead of refusing it.
             executor: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process,
                 one task at a time, for debuggers.
+            html: make a page of each evaluated notebook, ``notebook.html``; ``report --html`` can make them later.
             progress: show on standard error how the run goes.
             listeners: called with each event (:mod:`pynb_dag_runner.events`).
 
@@ -261,7 +264,7 @@ class Pipeline:
             ExecutorError: the engine can't start.
         """
         dag = self.build()
-        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes)
+        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html)
         console = _console(dag, executor, progress)
         with console:
             result = run_dag(
@@ -287,6 +290,7 @@ class Pipeline:
         ray_address: str | None = None,
         wait_for_nodes: bool = False,
         executor: ExecutorName = "ray",
+        html: bool | None = None,
         progress: bool = True,
         listeners: Sequence[Listener] = (),
     ) -> RunResult:
@@ -298,6 +302,7 @@ class Pipeline:
 
         Args:
             run_dir: the run folder.
+            html: make a page of each notebook that has none; default: as the run had it.
 
         The other arguments, and what is raised, are those of :meth:`run`.
 
@@ -306,13 +311,14 @@ class Pipeline:
         """
         with reopened(Path(run_dir)) as run:
             preparation = prepare(run, self.build(), self.base_dir)
+            html = run.record.settings.html if html is None else html
             console = _console(preparation.dag, executor, progress, preparation.attempts_before)
             console.say(preparation.resumption.sentences(run.id))
             with console:
                 result = resume_dag(
                     preparation,
                     executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
-                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes),
+                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html),
                     base_dir=self.base_dir,
                     target=self._target or run.record.target,
                     listeners=[console, *listeners],
@@ -328,7 +334,8 @@ def settings_of(
     ray_address: str | None,
     fail_fast: bool,
     timeout_s: float | None,
-    wait_for_nodes: bool = False,
+    wait_for_nodes: bool,
+    html: bool,
 ) -> SettingsRecord:
     """How to run, checked.
 
@@ -344,6 +351,7 @@ def settings_of(
         fail_fast=fail_fast,
         timeout_s=timeout_s,
         wait_for_nodes=wait_for_nodes,
+        html=html,
     )
 
 

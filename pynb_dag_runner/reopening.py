@@ -114,10 +114,13 @@ class Preparation:
         """For each task the number of its last attempt that does not count any more."""
         return {task.name: task.attempts_before for task in self.planned}
 
-    @property
-    def earlier(self) -> Earlier:
-        """What the loop begins with."""
-        return earlier_of(self.run, self.planned, self.resumption.reused, self.kept)
+    def earlier(self, *, html: bool) -> Earlier:
+        """What the loop begins with.
+
+        Args:
+            html: notebooks shall have pages.
+        """
+        return earlier_of(self.run, self.planned, self.resumption.reused, self.kept, html=html)
 
     def record(
         self,

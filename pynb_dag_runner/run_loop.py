@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pynb_dag_runner import events
-from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, resources_of
+from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, resources_of, retry_rule
 from pynb_dag_runner.dag import Dag, NotebookSource, Task
 from pynb_dag_runner.earlier import Earlier, resumed_event, task_record
 from pynb_dag_runner.executors.base import (
@@ -26,11 +26,11 @@ from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.kept_values import UnavailableValueError, read_kept_value
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.pages import PAGE_BOUND_S, Pages
-from pynb_dag_runner.plan import Decision, Plan, Retry, RetryRule, Settle, Start, Stop
+from pynb_dag_runner.pages import PageProblem, Pages
+from pynb_dag_runner.plan import Decision, Plan, Retry, Settle, Start, Stop
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, PlannedTask, RunRecord, TaskRecord
+from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, RunRecord, TaskRecord
 from pynb_dag_runner.run_folder.writer import RunWriter
 from pynb_dag_runner.work.attempt import run_attempt
 from pynb_dag_runner.work.messages import AttemptBegan, AttemptFinished, FilePart
@@ -96,7 +96,7 @@ class RunLoop:
         self._redactor = redactor
         self._fork_server = fork_server
         self._chance = chance
-        rules = {planned.name: _retry_rule(planned) for planned in record.tasks}
+        rules = {planned.name: retry_rule(planned) for planned in record.tasks}
         self._plan = Plan(dag.upstream, rules, fail_fast=record.settings.fail_fast, reused=self._earlier.reused)
         self._limit = RunLimit.of(record.settings.timeout_s, clock())
         self._decisions: deque[Decision] = deque()
@@ -292,7 +292,8 @@ class RunLoop:
             number=attempt.number, outcome=outcome, start=attempt.start, end=end, error=Error.of(why)
         )
         self._verdicts.setdefault(name, []).append(verdict)
-        if isinstance(attempt.task.source, NotebookSource) and attempt.start is not None:
+        is_page_wanted = self._record.settings.html and attempt.start is not None
+        if is_page_wanted and isinstance(attempt.task.source, NotebookSource):
             folder = paths.attempt_folder(self._writer.folder, name, attempt.number)
             self._pages.make(attempt.key, folder, name, outcome, why)
         now = time.monotonic()
@@ -333,6 +334,9 @@ class RunLoop:
                 self._engine.cancel(attempt.key, force=True)
         if self._limit is not None and not self._limit.over and now >= self._limit.at:
             self._time_is_over(self._limit)
+        self._beat(now)
+
+    def _beat(self, now: float) -> None:
         if now - self._touched > HEARTBEAT_S:
             self._touched = now
             self._writer.touch()
@@ -366,28 +370,27 @@ class RunLoop:
     def end(self) -> RunStatus:
         """Wait for the last pages, and record how the run ended."""
         end = max(self._clock(), self._started)
-        for missing in self._pages.finish(CANCEL_GRACE_S if self._cancelled else PAGE_BOUND_S):
-            message = self._redactor.text(f"no HTML page of {missing.key}: {missing.problem}")
-            self._say(events.Warned(time=self._clock(), message=message))
+        for said in self._pages.finish(self._while_pages_are_made):
+            if isinstance(said, PageProblem):
+                message = self._redactor.text(f"no HTML page of {said.key}: {said.problem}")
+                self._say(events.Warned(time=self._clock(), message=message))
+            else:
+                self._tell(events.PagesBeingMade(time=self._clock(), left=said.left, total=said.total))
         succeeded = all(status.is_success for status in self._settled.values())
         status = RunStatus.SUCCEEDED if succeeded else RunStatus.CANCELLED if self._cancelled else RunStatus.FAILED
         self._say(events.RunEnded(time=end, status=status))
         self._writer.end(self._record.model_copy(update={"status": status, "end": end}))
         return status
 
-    def _say(self, event: events.Event) -> None:
+    def _while_pages_are_made(self) -> float | None:
+        """For how long a user waits for the next page: not for long who has cancelled the run, or its pages now."""
+        self._beat(time.monotonic())
+        return CANCEL_GRACE_S if self._cancelled or self._interrupts.count else None
+
+    def _say(self, event: events.RecordedEvent) -> None:
         self._writer.event(event)
+        self._tell(event)
+
+    def _tell(self, event: events.Event) -> None:
         for listener in self._listeners:
             listener(event)
-
-
-def _retry_rule(planned: PlannedTask) -> RetryRule:
-    options = planned.options
-    return RetryRule(
-        retries=options.retries,
-        delay_s=options.retry_delay_s,
-        backoff=options.retry_backoff,
-        max_delay_s=options.retry_max_delay_s,
-        jitter=options.retry_jitter,
-        attempts_before=planned.attempts_before,
-    )

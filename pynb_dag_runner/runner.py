@@ -123,6 +123,7 @@ def run_dag(
         stack.enter_context(FolderLock(folder))
         interrupts = stack.enter_context(Interrupts())
         warm = warm or stack.enter_context(WarmProcesses.for_run(dag, settings))
+        _say_that_it_starts(settings, listeners, clock)
         engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
         interrupts.raise_again()
         record = RunRecord(
@@ -175,6 +176,7 @@ def resume_dag(
                 executor_factory("inline"),
                 stack.enter_context(WarmProcesses(hosts=False, notebooks=False)),
             )
+        _say_that_it_starts(settings, listeners, clock)
         engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
         interrupts.raise_again()
         record = preparation.record(
@@ -186,9 +188,19 @@ def resume_dag(
             ci=redactor.value(provenance.ci_variables(os.environ)),
             versions=provenance.library_versions(),
         )
-        writer, earlier = RunWriter(folder, record), preparation.earlier
+        writer, earlier = RunWriter(folder, record), preparation.earlier(html=settings.html)
         _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, earlier)
     return _result(folder, listeners, clock, redactor, earlier.untouched)
+
+
+def _say_that_it_starts(settings: SettingsRecord, listeners: Sequence[Listener], clock: Callable[[], datetime]) -> None:
+    """A Ray takes seconds to start, or to be reached; anything else is there at once."""
+    if settings.executor != "ray":
+        return
+    is_joined = settings.ray_address is not None
+    message = f"joining the Ray cluster at {settings.ray_address}" if is_joined else "starting Ray"
+    for listener in listeners:
+        listener(events.EngineStarting(time=clock(), message=message))
 
 
 def _start_engine(

@@ -32,6 +32,7 @@ class WarmProcesses:
         hosts: jobs will run in processes of this machine.
         notebooks: there will be notebooks among the tasks.
         preload: modules that notebooks import, see :class:`pynb_dag_runner.Pipeline`.
+        html: notebooks shall have pages.
 
     Attributes:
         new_host: makes a process for jobs.
@@ -39,7 +40,7 @@ class WarmProcesses:
         pages: makes them.
     """
 
-    def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = ()) -> None:
+    def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = (), html: bool = True) -> None:
         self._stack = ExitStack()
         self.new_host: Callable[[], Host] = Host
         self.kernels: ServerPlace | None = None
@@ -57,7 +58,7 @@ class WarmProcesses:
 
         self.pages = Pages(place)
         self._stack.callback(self.pages.close)
-        if notebooks:
+        if notebooks and html:
             self.pages.start()
 
     @classmethod
@@ -67,6 +68,7 @@ class WarmProcesses:
             hosts=settings.executor != "inline" and settings.ray_address is None,
             notebooks=any(task.kind == "notebook" for task in dag.tasks),
             preload=dag.preload,
+            html=settings.html,
         )
 
     def __enter__(self) -> Self:

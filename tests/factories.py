@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner import Pipeline, RunResult
-from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, RunStarted
+from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, RunStarted
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.provenance import driver_record
 from pynb_dag_runner.run_folder import paths
@@ -122,7 +122,7 @@ def write_run(
     output_dir: Path,
     record: RunRecord | None = None,
     *,
-    events: Iterable[Event] = (),
+    events: Iterable[RecordedEvent] = (),
     tasks: Iterable[TaskRecord] = (),
     attempts: Iterable[AttemptRecord] = (),
 ) -> Path:

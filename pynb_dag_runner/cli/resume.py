@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     help="Time limit, counted anew.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would run again, and why; change nothing.")
+@click.option("--html/--no-html", default=None, help="Make a page of each notebook that has none, or none.")
 @click.option("--no-progress", is_flag=True, help="Say nothing while it goes on; failures are still summed up.")
 @upload_options
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
@@ -56,6 +57,7 @@ def resume(
     fail_fast: bool | None,
     timeout_s: float | None,
     dry_run: bool,
+    html: bool | None,
     no_progress: bool,
     uploader: Callable[[], Uploader | None],
     as_json: bool,
@@ -71,7 +73,7 @@ def resume(
     from pynb_dag_runner.runner import resume_dag
 
     with stdout_for_result() as out, reopened(run_dir, to_write=not dry_run) as earlier:
-        settings = _settings(earlier, executor, ray_address, num_cpus, fail_fast, timeout_s)
+        settings = _settings(earlier, executor, ray_address, num_cpus, fail_fast, timeout_s, html)
         pipeline, found = _load(earlier, target)
         dag = _build(pipeline, earlier, given_parameters(parameter, parameters_file))
         preparation = prepare(earlier, dag, pipeline.base_dir)
@@ -105,6 +107,7 @@ def _settings(
     num_cpus: int | None,
     fail_fast: bool | None,
     timeout_s: float | None,
+    html: bool | None,
 ) -> "SettingsRecord":
     """Those of the run, and what is given now over them; another engine forgets what only the old one understands."""
     before = run.record.settings
@@ -116,6 +119,7 @@ def _settings(
         "num_cpus": num_cpus,
         "fail_fast": fail_fast,
         "timeout_s": timeout_s,
+        "html": html,
     }
     settings = before.model_copy(update={name: value for name, value in changed.items() if value is not None})
     check_engine(settings.executor, settings.ray_address, settings.num_cpus)

@@ -72,6 +72,11 @@ def no_nan(context: click.Context, option: click.Parameter, value: float | None)
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Run only this task. Repeatable.")
 @click.option("--upstream", is_flag=True, help="With --task: run what these tasks need, too.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, in which order and how; run nothing.")
+@click.option(
+    "--html/--no-html",
+    default=True,
+    help="Make a page of each evaluated notebook, or not; report --html makes it later.",
+)
 @click.option("--no-progress", is_flag=True, help="Say nothing while it goes on; failures are still summed up.")
 @upload_options
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
@@ -89,6 +94,7 @@ def run(
     tasks: tuple[str, ...],
     upstream: bool,
     dry_run: bool,
+    html: bool,
     no_progress: bool,
     uploader: Callable[[], Uploader | None],
     as_json: bool,
@@ -99,16 +105,15 @@ def run(
     """
     _check(upstream and not tasks, wait_for_nodes and ray_address is None)
     check_engine(executor or "ray", ray_address, num_cpus)
-    with stdout_for_result() as out, _warm(target, executor, ray_address, dry_run) as warm:
+    with stdout_for_result() as out, _warm(target, executor, ray_address, dry_run, html) as warm:
         from pynb_dag_runner.loading import load, target_record
-        from pynb_dag_runner.run_folder.records import SettingsRecord
         from pynb_dag_runner.runner import run_dag
 
         pipeline = load(target, Path.cwd())
-        engine = {"executor": executor or executor_for(pipeline, ray_address), "num_cpus": num_cpus}
-        cluster = {"ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
-        chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream}
-        settings = SettingsRecord.model_validate(engine | cluster | chosen)
+        engine: dict[str, Any] = {"executor": executor or executor_for(pipeline, ray_address), "num_cpus": num_cpus}
+        engine |= {"ray_address": ray_address, "wait_for_nodes": wait_for_nodes}
+        chosen = {"fail_fast": fail_fast, "timeout_s": timeout_s, "tasks": tasks, "upstream": upstream, "html": html}
+        settings = _settings(engine | chosen)
         dag = build(pipeline, given_parameters(parameter, parameters_file))
         dag = dag.select(tasks, with_upstream=upstream) if tasks else dag
         if dry_run:
@@ -132,13 +137,13 @@ def run(
 
 
 def _warm(
-    target: str, executor: str | None, ray_address: str | None, dry_run: bool
+    target: str, executor: str | None, ray_address: str | None, dry_run: bool, html: bool
 ) -> "AbstractContextManager[WarmProcesses | None]":
     """For a single notebook: its processes import while this one does, which takes as long as the notebook's start."""
     from pynb_dag_runner.warm import WarmProcesses, is_probably_notebook
 
     if executor in (None, "process") and ray_address is None and not dry_run and is_probably_notebook(Path(target)):
-        return WarmProcesses(hosts=True, notebooks=True)
+        return WarmProcesses(hosts=True, notebooks=True, html=html)
     return nullcontext()
 
 
@@ -147,6 +152,12 @@ def executor_for(pipeline: "PipelineDefinition | Pipeline", ray_address: str | N
     from pynb_dag_runner.definitions import NotebookDefinition
 
     return "process" if isinstance(pipeline, NotebookDefinition) and ray_address is None else "ray"
+
+
+def _settings(options: Mapping[str, Any]) -> "SettingsRecord":
+    from pynb_dag_runner.run_folder.records import SettingsRecord
+
+    return SettingsRecord.model_validate(options)
 
 
 def _check(upstream_of_nothing: bool, wait_for_no_cluster: bool) -> None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
-    Event,
+    RecordedEvent,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -17,7 +17,7 @@ from pynb_dag_runner.events import (
     Warned,
 )
 
-EVENT_NAMES: Mapping[type[Event], str] = MappingProxyType(
+EVENT_NAMES: Mapping[type[RecordedEvent], str] = MappingProxyType(
     {
         RunStarted: "run_started",
         RunResumed: "run_resumed",
@@ -29,11 +29,11 @@ EVENT_NAMES: Mapping[type[Event], str] = MappingProxyType(
     }
 )
 
-KINDS: Mapping[str, type[Event]] = MappingProxyType({name: kind for kind, name in EVENT_NAMES.items()})
+KINDS: Mapping[str, type[RecordedEvent]] = MappingProxyType({name: kind for kind, name in EVENT_NAMES.items()})
 """What each name under ``event`` stands for."""
 
 
 @cache
-def adapter(name: str) -> TypeAdapter[Event]:
+def adapter(name: str) -> TypeAdapter[RecordedEvent]:
     """The validator for a name of :data:`KINDS`. Made when it is asked for: most runs have no use for some."""
     return TypeAdapter(KINDS[name])

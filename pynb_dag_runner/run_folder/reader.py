@@ -17,7 +17,7 @@ import pydantic
 import pydantic_core
 
 from pynb_dag_runner.errors import RunFolderError
-from pynb_dag_runner.events import AttemptEnded, AttemptStarted, Event, Warned
+from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, Warned
 from pynb_dag_runner.json_values import decode
 from pynb_dag_runner.outcome import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
@@ -165,8 +165,8 @@ def _check_tasks(path: Path, record: RunRecord) -> None:
         names.add(task.name)
 
 
-def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[PlannedTask, list[Event]]]:
-    grouped: dict[str, list[Event]] = {planned.name: [] for planned in record.tasks}
+def _by_task(record: RunRecord, events: tuple[RecordedEvent, ...]) -> Iterator[tuple[PlannedTask, list[RecordedEvent]]]:
+    grouped: dict[str, list[RecordedEvent]] = {planned.name: [] for planned in record.tasks}
     for event in events:
         if isinstance(event, _OF_ATTEMPTS) and event.task in grouped:
             grouped[event.task].append(event)
@@ -174,7 +174,7 @@ def _by_task(record: RunRecord, events: tuple[Event, ...]) -> Iterator[tuple[Pla
 
 
 def _read_tasks(
-    folder: Path, record: RunRecord, events: tuple[Event, ...], alive: bool, known: Mapping[str, TaskRun]
+    folder: Path, record: RunRecord, events: tuple[RecordedEvent, ...], alive: bool, known: Mapping[str, TaskRun]
 ) -> Iterator[TaskRun]:
     reused = frozenset(record.resumes[-1].reused) if record.resumes else frozenset()
     left = MAX_ATTEMPTS
@@ -186,7 +186,7 @@ def _read_tasks(
         left -= len(task.attempts)
 
 
-def _read_task(folder: Path, planned: PlannedTask, events: list[Event], alive: bool, most: int) -> TaskRun:
+def _read_task(folder: Path, planned: PlannedTask, events: list[RecordedEvent], alive: bool, most: int) -> TaskRun:
     """A task from its ``task.json``; before that is written, from the events. It may have ``most`` attempts."""
     place = _task_place(folder, planned.name)
     record = _read_record(folder, f"{place}/{paths.TASK}", TaskRecord)
@@ -333,14 +333,14 @@ def _check_version(path: Path, data: bytes) -> None:
         )
 
 
-def _read_events(folder: Path) -> Iterator[Event]:
+def _read_events(folder: Path) -> Iterator[RecordedEvent]:
     """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
     path = folder / paths.EVENTS
     events = (_read_event(path, where, line) for where, line in lines_inside(folder, paths.EVENTS))
     yield from (event for event in events if event is not None)
 
 
-def _read_event(path: Path, where: str, line: bytes) -> Event | None:
+def _read_event(path: Path, where: str, line: bytes) -> RecordedEvent | None:
     """An event; None for one of a kind that a newer minor version of the format may have."""
     if (ours := _EVENT_NAME.match(line)) and (known := ours[1].decode()) in KINDS:
         try:

@@ -120,6 +120,7 @@ class SettingsRecord(Record):
     fail_fast: bool = False
     timeout_s: float | None = None
     wait_for_nodes: bool = Field(default=False, description="the cluster adds nodes: wait for what no node has yet")
+    html: bool = Field(default=True, description="evaluated notebooks become pages, too")
     tasks: tuple[str, ...] = Field(default=(), description="the tasks that were asked for; empty: all")
     upstream: bool = Field(default=False, description="and what these need")
 

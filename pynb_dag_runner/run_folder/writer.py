@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pydantic_core
 
 from pynb_dag_runner.errors import OutputDirectoryError, RecordingError
-from pynb_dag_runner.events import Event
+from pynb_dag_runner.events import RecordedEvent
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.arrivals import Arrivals
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
@@ -107,7 +107,7 @@ class RunWriter:
             self._events.close()
             raise
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RecordedEvent) -> None:
         """Append one event; the line is with the operating system when this returns."""
         values = {field.name: getattr(event, field.name) for field in fields(event)}
         line = pydantic_core.to_json({"event": EVENT_NAMES[type(event)], **values}, inf_nan_mode="strings")

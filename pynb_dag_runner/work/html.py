@@ -1,9 +1,9 @@
 """Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
 
-``python -m pynb_dag_runner.work.html PID`` makes pages on request: a line of JSON on standard input for each, a line on
-standard output when it is made. nbconvert takes half a second of processor time until the first page is made and then
-10 ms and more for each notebook, so one process at low priority does it beside the tasks rather than each worker in the
-middle of them.
+``python -m pynb_dag_runner.work.html PID NICENESS`` makes pages on request: a line of JSON on standard input for each,
+a line on standard output when it is made, and one when it is ready for the first. nbconvert takes half a second of
+processor time until then and 10 ms and more for each notebook, so one process at low priority does it beside the tasks
+rather than each worker in the middle of them.
 """
 
 import contextlib
@@ -27,7 +27,6 @@ from pynb_dag_runner.work.failures import plain
 if TYPE_CHECKING:
     from pynb_dag_runner.work.page_exporter import PageExporter
 
-_NICENESS = 10
 _MOST_COLOURS = 5_000
 """nbconvert's time for a text with colours is its length times their number: half a minute for 1 MB."""
 
@@ -78,60 +77,72 @@ def _as_it_is(text: str) -> str:
 
 def _with_few_colours(cell: Any) -> Any:
     """The cell, or a copy in which texts with very many colours have none."""
-    outputs = [
-        type(output)(output, text=plain(output.text)) if _is_very_colourful(output) else output
-        for output in cell.get("outputs", [])
-    ]
+    outputs = [_output_with_few_colours(output) for output in cell.get("outputs", [])]
     return type(cell)(cell, outputs=outputs) if outputs else cell
 
 
-def _is_very_colourful(output: Any) -> bool:
-    return bool(output.output_type == "stream" and output.text.count("\x1b[") > _MOST_COLOURS)
+def _output_with_few_colours(output: Any) -> Any:
+    kind = output.output_type
+    if kind == "stream" and _is_very_colourful(output.text):
+        return type(output)(output, text=plain(output.text))
+    if kind == "error" and any(map(_is_very_colourful, output.traceback)):
+        return type(output)(output, traceback=[plain(line) for line in output.traceback])
+    text = output.get("data", {}).get("text/plain", "")
+    if _is_very_colourful(text):
+        return type(output)(output, data=type(output.data)(output.data, **{"text/plain": plain(text)}))
+    return output
+
+
+def _is_very_colourful(text: str) -> bool:
+    return text.count("\x1b[") > _MOST_COLOURS
 
 
 def main() -> None:
-    """Serve requests from standard input. The only argument is the pid of whoever asks."""
+    """Serve requests from standard input. The arguments are the pid of whoever asks, and a niceness."""
     # Its input ends, too, but that it would see after its imports, on a busy machine half a minute later.
     die_with(int(sys.argv[1]))
-    _serve_all(sys.stdin)
+    _serve_all(sys.stdin, int(sys.argv[2]))
 
 
-def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
+def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
     """Serve requests, in a process that was forked.
 
     Args:
+        arguments: a niceness.
         descriptors: the one they come from.
     """
     (descriptor,) = descriptors
     with os.fdopen(descriptor) as requests:
-        _serve_all(requests)
+        _serve_all(requests, int(arguments[0]))
 
 
-def _serve_all(requests: TextIO) -> None:
+def _serve_all(requests: TextIO, niceness: int) -> None:
     """Serve until there are no more.
 
-    A request has the keys ``key``, ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``;
-    the answer has ``key`` and ``problem``, which is null if the page is made or there is no notebook.
+    A request has the keys ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``; the
+    answer has ``problem``, which is null if the page is made or there is no notebook.
     """
-    _give_way()
+    if niceness:
+        _give_way(niceness)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print must not pass for an answer
     _warm_up()
+    answers.write("ready\n")
+    answers.flush()
     for line in requests:
-        request = json.loads(line)
-        answers.write(json.dumps({"key": request["key"], "problem": _serve(request)}) + "\n")
+        answers.write(json.dumps({"problem": _serve(json.loads(line))}) + "\n")
         answers.flush()
 
 
-def _give_way() -> None:
+def _give_way(niceness: int) -> None:
     """Let everything else go first.
 
     Where Linux groups processes by session (``autogroup``), niceness counts only between those of one session, and the
-    group has one of its own. At the end of a run nothing else wants the processors, so there is no way back.
+    group has one of its own. There is no way back: when only pages are left, another process is asked for them.
     """
-    os.nice(_NICENESS)
+    os.nice(niceness)
     with contextlib.suppress(OSError):  # not everywhere, and not in every container
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _warm_up() -> None:

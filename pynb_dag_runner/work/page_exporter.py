@@ -14,12 +14,52 @@ from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 from pynb_dag_runner.template_cache import template_cache
 from pynb_dag_runner.work.mathematics import formula_in, typeset
 
+MAX_CODE = 100_000
+"""Characters of one code cell, or block of code, that is highlighted: half a second of processor time."""
+MAX_CODE_OF_PAGE = 500_000
+"""The same for all of a page; lists of numbers are data, which nobody reads for its colours."""
+MAX_MARKDOWN = 1_000_000
+"""Characters of one Markdown text; this long it takes two seconds, and longer ones are shown as they are."""
+
 _AREA = re.compile(r'<div (?:id="[^"]*" )?class="(?:jp-Cell-inputWrapper|[^"]*\bjp-OutputArea-output\b[^"]*)"')
 _PICTURE = re.compile(r'(<div class="jp-Rendered(?:Image|SVG) [^>]*>\s*<img)(?![^>]*\balt=)')
 
 
+class _Highlighter:
+    """nbconvert's filter, which highlights what is not too long.
+
+    Args:
+        lexer: for code whose language is not said.
+    """
+
+    def __init__(self, lexer: str | None, parent: Any) -> None:
+        self._highlight = Highlight2HTML(pygments_lexer=lexer, parent=parent)
+        self._left = MAX_CODE_OF_PAGE
+
+    def __call__(self, source: str, language: str | None = None, metadata: Any = None) -> str:
+        """The code as HTML."""
+        if self.takes(source):
+            return str(self._highlight(source, language, metadata))
+        return f'<div class="highlight"><pre>{html.escape(source)}</pre></div>'
+
+    def takes(self, source: str) -> bool:
+        """Whether it is to be highlighted, which counts then."""
+        if len(source) > min(MAX_CODE, self._left):
+            return False
+        self._left -= len(source)
+        return True
+
+
 class _Renderer(IPythonRenderer):
-    """Writes MathML where nbconvert leaves TeX for a script from the network."""
+    """Writes MathML where nbconvert leaves TeX for a script from the network.
+
+    Args:
+        highlighter: of the page.
+    """
+
+    def __init__(self, highlighter: _Highlighter, **options: Any) -> None:
+        super().__init__(**options)
+        self._highlighter = highlighter
 
     def block_math(self, body: str) -> str:
         return typeset(body, display=True)
@@ -36,6 +76,8 @@ class _Renderer(IPythonRenderer):
         if (info or "").strip().startswith("mermaid"):
             # nbconvert hides it until a script from the network has drawn it.
             return f"<pre><code>{html.escape(code)}</code></pre>"
+        if (info or "").strip() and not self._highlighter.takes(code):
+            return f"<pre><code>{html.escape(code)}</code></pre>"
         return str(super().block_code(code, info))
 
 
@@ -47,6 +89,7 @@ class PageExporter(HTMLExporter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(embed_images=True, optimistic_validation=True, **options)  # type: ignore[no-untyped-call]
+        self._highlighter = _Highlighter(None, self)
         # By default the page asks content delivery networks for these; without a network it would wait in vain.
         self.require_js_url = ""
         self.mathjax_url = ""
@@ -67,7 +110,7 @@ class PageExporter(HTMLExporter):
         resources = self._init_resources(resources)  # type: ignore[no-untyped-call]
         language = nb.metadata.get("language_info", {})
         lexer = language.get("pygments_lexer", language.get("name"))
-        highlight = Highlight2HTML(pygments_lexer=lexer, parent=self)
+        self._highlighter = highlight = _Highlighter(lexer, self)
         widgets = WidgetsDataTypeFilter(notebook_metadata=self._nb_metadata, parent=self, resources=resources)
         for name, found in (("highlight_code", highlight), ("filter_data_type", widgets)):
             self.register_filter(name, found)  # type: ignore[no-untyped-call]
@@ -83,7 +126,10 @@ class PageExporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         """nbconvert's own filter, with another renderer."""
+        if len(source) > MAX_MARKDOWN:
+            return f"<pre>{html.escape(source)}</pre>"
         renderer = _Renderer(
+            self._highlighter,
             escape=False,
             attachments=context.get("cell", {}).get("attachments", {}),
             embed_images=self.embed_images,

@@ -12,7 +12,9 @@ from pynb_dag_runner.console import RunConsole, summary
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
+    EngineStarting,
     Event,
+    PagesBeingMade,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -276,3 +278,27 @@ def test_durations_are_worded_as_in_the_reports(seconds: float | None, text: str
 def test_paths_below_the_current_directory_are_shown_relative() -> None:
     assert shown_path(Path("/r/runs/a"), Path("/r")) == "runs/a"
     assert shown_path(Path("/other/a"), Path("/r")) == "/other/a"
+
+
+def test_what_takes_long_is_said_where_there_is_no_live_view() -> None:
+    making = [PagesBeingMade(time=after(60 + waited), left=left, total=4) for left, waited in ((2, 1), (1, 2), (1, 12))]
+    lines = said(EngineStarting(time=START, message="starting Ray"), run_started("a"), *making)
+    assert [line.split("Z ")[-1] for line in (lines[0], *lines[2:])] == [
+        "starting Ray",
+        "making 2 of 4 pages",
+        "making 1 of 4 pages",
+    ]
+
+
+def test_the_live_view_says_what_is_waited_for() -> None:
+    console = RunConsole(io.StringIO(), max_attempts={}, live=True)
+    for event, words in (
+        (EngineStarting(time=START, message="starting Ray"), "starting Ray"),
+        (run_started("a"), "0 of 1 task"),
+        (PagesBeingMade(time=START, left=2, total=4), "making 2 of 4 pages"),
+    ):
+        console(event)
+        with console.console.capture() as shown:
+            console.console.print(console._view())
+        assert words in shown.get()
+        assert ("starting Ray" in shown.get()) == (words == "starting Ray")

@@ -1,28 +1,20 @@
-"""Pages made by one process, one after another: each as if it were the only one, soon, and in nobody's way."""
+"""What stands on pages, made by one process one after another: each as if it were the only one."""
 
-import contextlib
-import os
 import re
 import subprocess
 import sys
-import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from pynb_dag_runner import Pipeline
-from pynb_dag_runner.executors.hosting import HostServer
 from pynb_dag_runner.outcome import Failure, Outcome
-from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.pages import PageProblem, Pages
-from pynb_dag_runner.work import attempt_modules
+from pynb_dag_runner.work import page_exporter
 from pynb_dag_runner.work.html import to_html
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -76,7 +68,7 @@ def pages(base: Path, *numbers: int) -> dict[int, str]:
             making.make(
                 str(number), folder, TITLE, *((Outcome.FAILED, WHY) if number % 2 else (Outcome.SUCCEEDED, None))
             )
-        assert list(making.finish()) == []
+        assert not any(isinstance(said, PageProblem) for said in making.finish())
     finally:
         making.close()
     return {number: _RANDOM_ID.sub("id", (base / str(number) / "notebook.html").read_text()) for number in numbers}
@@ -121,6 +113,7 @@ import sys
 from nbformat.v4 import new_code_cell, new_notebook
 from pynb_dag_runner.outcome import Outcome
 from pynb_dag_runner.work.html import to_html
+from pynb_dag_runner.work import page_exporter
 
 read = []
 sys.addaudithook(lambda event, values: read.append(str(values[0])) if event in ("open", "compile") else None)
@@ -131,190 +124,6 @@ for _ in range(2):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     first, both = map(int, done.stdout.split())
     assert 0 < first == both
-
-
-def page_processes() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it is ending, or has ended and is not waited for yet
-            if child.cmdline()[-2:-1] == [PAGES_ENTRY]:
-                found.append(child)
-    return found
-
-
-def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:
-    making = Pages()
-    try:
-        making.start()
-        making.make("none", tmp_path, TITLE, Outcome.SUCCEEDED, None)
-        assert list(making.finish()) == []  # it is at work by now
-        (process,) = page_processes()
-        assert process.nice() == 10
-        group = Path(f"/proc/{process.pid}/autogroup")
-        if group.exists() and os.access(group, os.W_OK):
-            assert group.read_text().split()[-1:] in (["10"], [])
-    finally:
-        making.close()
-    assert page_processes() == []
-
-
-@pytest.fixture
-def server() -> Iterator[HostServer]:
-    started = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
-    yield started
-    started.close()
-
-
-def forked_from(server: HostServer) -> list[psutil.Process]:
-    assert server.place is not None
-    (process,) = [child for child in psutil.Process().children() if str(server.place.directory) in child.cmdline()]
-    return process.children()
-
-
-def made_by(making: Pages, folder: Path, count: int) -> list[PageProblem]:
-    for number in range(count):
-        (folder / str(number)).mkdir()
-        nbformat.write(NOTEBOOKS[number], folder / str(number) / "notebook.ipynb")
-        making.make(str(number), folder / str(number), TITLE, Outcome.SUCCEEDED, None)
-    return list(making.finish())
-
-
-def test_it_is_forked_where_there_is_a_server(server: HostServer, tmp_path: Path) -> None:
-    making = Pages(server.place)
-    try:
-        assert made_by(making, tmp_path, 3) == []
-        (process,) = forked_from(server)
-        assert process.nice() == 10
-        assert page_processes() == []
-        assert [process.pid] == [child.pid for child in forked_from(server)]  # one for all pages
-    finally:
-        making.close()
-    assert forked_from(server) == []
-    for number in range(3):
-        notebook = nbformat.read(tmp_path / str(number) / "notebook.ipynb", as_version=4)
-        expected = to_html(notebook, TITLE, Outcome.SUCCEEDED, None).decode()
-        made = (tmp_path / str(number) / "notebook.html").read_text("utf-8")
-        assert _RANDOM_ID.sub("", made) == _RANDOM_ID.sub("", expected)
-
-
-def test_it_is_started_where_the_server_refuses(
-    server: HostServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONHASHSEED", "1")  # read once by an interpreter: no process of the server's can have it
-    making = Pages(server.place)
-    try:
-        making.start()
-        give_up = time.monotonic() + 30.0
-        while not page_processes():  # as soon as it has refused, not when somebody waits for pages
-            assert time.monotonic() < give_up
-        assert made_by(making, tmp_path, 2) == []
-        assert len(page_processes()) == 1
-        assert forked_from(server) == []
-    finally:
-        making.close()
-    assert page_processes() == []
-
-
-def test_another_process_goes_on_for_one_that_died(server: HostServer, tmp_path: Path) -> None:
-    making = Pages(server.place)
-    try:
-        assert made_by(making, tmp_path, 1) == []
-        (process,) = forked_from(server)
-        process.suspend()
-        (tmp_path / "0/notebook.html").unlink()
-        making.make("before", tmp_path / "0", TITLE, Outcome.SUCCEEDED, None)
-        process.kill()
-        psutil.wait_procs([process])
-        nbformat.write(NOTEBOOKS[1], tmp_path / "notebook.ipynb")
-        making.make("after", tmp_path, TITLE, Outcome.SUCCEEDED, None)
-        assert list(making.finish()) == []
-        assert (tmp_path / "0/notebook.html").exists()
-        assert (tmp_path / "notebook.html").exists()
-        assert len(page_processes()) == 1
-    finally:
-        making.close()
-    assert page_processes() == []
-
-
-def kill_the_server(done: Path) -> None:
-    """Once."""
-    if not done.exists():
-        done.touch()
-        server = psutil.Process().parent()
-        assert server is not None
-        server.kill()
-        time.sleep(60)  # it takes this process along
-
-
-def test_a_run_has_its_pages_also_without_the_server(tmp_path: Path) -> None:
-    (tmp_path / "one.py").write_text("# %%\n1\n")
-    p = Pipeline("without", base_dir=tmp_path)
-    first = p.notebook("one.py", name="first")
-    killed = p.function(kill_the_server, parameters={"done": tmp_path / "done"}, retries=1, after=first)
-    p.notebook("one.py", name="second", after=killed)
-    result = p.run(executor="process", progress=False, output_dir=tmp_path / "runs")
-    assert {task.status.value for task in result.tasks.values()} == {"SUCCEEDED"}
-    outcomes = [attempt.outcome for attempt in result.tasks["kill_the_server"].attempts]
-    assert outcomes == [Outcome.CRASHED, Outcome.SUCCEEDED]
-    assert len(list(result.folder.glob("tasks/*/*/notebook.html"))) == 2
-    assert page_processes() == []
-
-
-def test_pages_that_no_process_survives_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/nbconvert.py").write_text("import os\nos._exit(1)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    making = Pages()
-    try:
-        died = "the process that makes pages died"
-        assert made_by(making, tmp_path, 2) == [PageProblem(key="0", problem=died), PageProblem(key="1", problem=died)]
-    finally:
-        making.close()
-
-
-def test_an_end_before_the_server_has_answered(tmp_path: Path) -> None:
-    server = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
-    try:
-        making = Pages(server.place)
-        making.start()
-        making.close()  # while the server imports
-        with contextlib.closing(server.new_host()):  # by now it has answered whoever came before
-            give_up = time.monotonic() + 30.0
-            while len(forked_from(server)) > 1:
-                assert time.monotonic() < give_up, forked_from(server)
-        assert page_processes() == []
-    finally:
-        server.close()
-
-
-def look_for_page_processes() -> int:
-    return len(page_processes())
-
-
-@pytest.mark.parametrize("notebooks", [0, 1])
-def test_it_starts_with_a_run_that_has_notebooks(notebooks: int, tmp_path: Path) -> None:
-    p = Pipeline("early", base_dir=tmp_path)
-    first = p.function(look_for_page_processes, name="first")
-    if notebooks:
-        (tmp_path / "empty.py").write_text("# %%\n")
-        p.notebook("empty.py", after=[first])
-    result = p.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
-    assert result.tasks["first"].outputs["return"] == notebooks
-    assert len(list(result.folder.glob("tasks/*/*/notebook.html"))) == notebooks
-    assert page_processes() == []
-
-
-def test_a_broken_converter_is_said_for_each_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/nbconvert.py").write_text("raise ImportError('broken on purpose')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    nbformat.write(NOTEBOOKS[0], tmp_path / "notebook.ipynb")
-    making = Pages()
-    try:
-        making.make("one", tmp_path, TITLE, Outcome.SUCCEEDED, None)
-        assert list(making.finish()) == [PageProblem(key="one", problem="ImportError: broken on purpose")]
-    finally:
-        making.close()
 
 
 def test_the_keyboard_reaches_cells_and_pictures_have_words() -> None:
@@ -335,3 +144,49 @@ def test_the_keyboard_reaches_cells_and_pictures_have_words() -> None:
     areas = shown.select(".jp-Notebook .jp-Cell-inputWrapper, .jp-Notebook .jp-OutputArea-output")
     assert len(areas) == 9
     assert {area.get("tabindex") for area in areas} == {"0"}
+
+
+def shown(*cells: Any) -> BeautifulSoup:
+    page = to_html(new_notebook(cells=list(cells), metadata=PYTHON), TITLE, Outcome.SUCCEEDED, None)
+    return BeautifulSoup(page, "html.parser")
+
+
+def test_what_is_long_is_shown_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_exporter, "MAX_CODE", 1_000)
+    monkeypatch.setattr(page_exporter, "MAX_CODE_OF_PAGE", 5_000)
+    numbers = f"x = [{'1, ' * 333}]"
+    short = "y = 1"
+    block = f"```python\n{numbers}\n```"
+    page = shown(
+        new_code_cell(numbers),
+        new_code_cell(short),
+        new_markdown_cell(block),
+        new_markdown_cell("```python\nz = 1\n```"),
+    )
+    code = [block.get_text().strip() for block in page.select(".jp-InputArea pre")]
+    assert code == [numbers, short, numbers, "z = 1"]
+    assert [bool(block.select("span")) for block in page.select(".jp-InputArea pre")] == [False, True, False, True]
+
+    half = f"x = [{'1, ' * 160}]"
+    many = shown(*[new_code_cell(half) for _ in range(5_000 // len(half) + 2)])
+    coloured = [bool(block.select("span")) for block in many.select(".jp-InputArea pre")]
+    assert coloured == [True] * (5_000 // len(half)) + [False, False]
+
+
+def test_a_very_long_markdown_cell_is_shown_as_text() -> None:
+    text = "*a* <b>\n" * (page_exporter.MAX_MARKDOWN // 8 + 1)
+    (cell,) = shown(new_markdown_cell(text)).select(".jp-MarkdownOutput")
+    assert cell.get_text().strip() == text.strip()
+
+
+@pytest.mark.parametrize("kind", ["stream", "error", "text"])
+def test_a_text_with_very_many_colours_has_none(kind: str) -> None:
+    text = "\x1b[31mred\x1b[0m " * 6_000
+    output = {
+        "stream": new_output("stream", text=text),
+        "error": new_output("error", ename="E", evalue="", traceback=[text]),
+        "text": new_output("execute_result", {"text/plain": text}, execution_count=1),
+    }[kind]
+    (area,) = shown(new_code_cell("x", outputs=[output])).select(".jp-OutputArea-output pre")
+    assert area.get_text().split() == ["red"] * 6_000
+    assert area.select("span") == []

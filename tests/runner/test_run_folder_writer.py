@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pynb_dag_runner.errors import OutputDirectoryError
-from pynb_dag_runner.events import Event, RunAgain, RunEnded, RunResumed, RunStarted, TaskSettled, Warned
+from pynb_dag_runner.events import RecordedEvent, RunAgain, RunEnded, RunResumed, RunStarted, TaskSettled, Warned
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths, read_run
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES, adapter
@@ -176,7 +176,7 @@ def test_links_to_encoded_names_can_be_followed() -> None:
 
 def test_every_event_is_read_back_as_it_was(tmp_path: Path) -> None:
     failure = Failure(kind="ValueError", message="line 1\nline 2 ü", traceback="...")
-    events: list[Event] = [
+    events: list[RecordedEvent] = [
         RunStarted(time=START, pipeline="sales", run_id="x", tasks=("a", "b")),
         attempt_started(),
         attempt_ended(Outcome.FAILED, failure=failure, retry_at=after(20)),
