@@ -81,8 +81,8 @@ def _notebook_notes(source: NotebookSource) -> list[str]:
     from pynb_dag_runner.work.notebook_source import read_notebook
 
     notebook = read_notebook(source.path)
-    remark = choose(source.kernel, notebook.metadata, notebook.language).remark
-    return [remark] if remark else []
+    remarks = (notebook.remark, choose(source.kernel, notebook.metadata, notebook.language).remark)
+    return [remark for remark in remarks if remark]
 
 
 def preload_problems(names: Iterable[object]) -> list[str]:

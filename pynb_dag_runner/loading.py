@@ -167,7 +167,7 @@ def _is_notebook(source: bytes) -> bool:
 
     The markers alone do not tell, since editors show cells in any Python file.
     """
-    text = source.decode("utf-8", "replace")
+    text = source.decode("utf-8-sig", "replace")
     return _CELL_MARKER.search(text) is not None and not _makes_pipeline(source)
 
 

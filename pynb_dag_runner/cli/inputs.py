@@ -67,7 +67,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     from pynb_dag_runner.errors import ParameterError
 
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # editors on Windows write a mark of the byte order
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise ParameterError(f"the parameters file {str(path)!r} can't be read: {error.strerror}") from None

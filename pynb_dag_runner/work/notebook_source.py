@@ -1,6 +1,8 @@
 """Notebook files in every text format that Jupytext reads, and .ipynb. Read only: nothing is ever written back."""
 
 import ast
+import codecs
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +12,7 @@ from typing import Any
 import nbformat
 
 from pynb_dag_runner.work import languages
+from pynb_dag_runner.work.repairs import BrokenNotebook, from_json, repair, said
 from pynb_dag_runner.work.without import without
 
 with without("tornado"):  # for Jupyter's contents managers, which Jupytext can also be: half of its import
@@ -30,6 +33,7 @@ class Notebook:
         language: see :func:`pynb_dag_runner.work.languages.of_notebook`.
         parameters: names assigned in the cell tagged ``parameters`` with their default's source text; None if there is
             no such cell, or it is no Python.
+        remark: what was repaired in the notebook as it was read, as a sentence; empty: nothing.
     """
 
     path: Path
@@ -37,6 +41,7 @@ class Notebook:
     metadata: Mapping[str, Any]
     language: str
     parameters: Mapping[str, str] | None
+    remark: str = ""
 
 
 class UnreadableNotebook(Exception):
@@ -60,24 +65,15 @@ def read_notebook(path: Path) -> Notebook:
 def _read(path: Path, _modified: int, _size: int) -> Notebook:
     if path.suffix not in SUFFIXES:
         raise UnreadableNotebook(f"its ending {path.suffix!r} is none of a notebook: expected {_listed_suffixes()}")
+    content = _content(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UnreadableNotebook("there is no such file") from None
-    except IsADirectoryError:
-        raise UnreadableNotebook("it is a directory") from None
-    except OSError as error:
-        raise UnreadableNotebook(f"it can't be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UnreadableNotebook(f"it is no text in UTF-8: {error.reason} at byte {error.start}") from None
-    try:
-        notebook = jupytext.reads(text, fmt={"extension": path.suffix})
-        notebook = nbformat.convert(notebook, 4)
-        # The cells of the others were made here, and nbformat has its strict rules ready: it checked each then.
-        nbformat.validate(notebook, relax_add_props=path.suffix == ".ipynb")
+        with warnings.catch_warnings(action="ignore"):  # of nbformat, with paths and lines of its code
+            notebook, places = _parsed(content, path.suffix)
+            nbformat.validate(notebook)
+    except BrokenNotebook as error:
+        raise UnreadableNotebook(str(error)) from error
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise UnreadableNotebook(f"it can't be parsed as a notebook: {type(error).__name__}: {reason}") from error
+        raise UnreadableNotebook(f"it can't be parsed as a notebook: {_reason(error)}") from error
     language = languages.of_notebook(notebook.metadata, path.suffix)
     return Notebook(
         path=path,
@@ -86,7 +82,44 @@ def _read(path: Path, _modified: int, _size: int) -> Notebook:
         language=language,
         # Of another language a cell can be Python by chance, and mean something else: `count <- 1` compares.
         parameters=_parameters(notebook) if language == languages.PYTHON else None,
+        remark=said(places) if places else "",
     )
+
+
+def _content(path: Path) -> str:
+    """The text of a file, whatever its lines end in, without a mark of the byte order."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableNotebook("there is no such file") from None
+    except IsADirectoryError:
+        raise UnreadableNotebook("it is a directory") from None
+    except OSError as error:
+        raise UnreadableNotebook(f"it can't be read: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        encoding = " but in UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
+        why = f": {error.reason} at byte {error.start}"
+        raise UnreadableNotebook(f"it is no text in UTF-8{encoding or why}") from None
+
+
+def _parsed(content: str, suffix: str) -> tuple[Any, list[str]]:
+    """The notebook in a text, made valid, and the places where it was not."""
+    if suffix != ".ipynb":
+        notebook = jupytext.reads(content, fmt={"extension": suffix})
+    else:
+        notebook = from_json(content)
+    return notebook, repair(notebook)
+
+
+def _reason(error: Exception) -> str:
+    """One line; where the schema was violated, with the place."""
+    first = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, nbformat.ValidationError):
+        place = ".".join(str(part) for part in error.relative_path)
+        return f"{place}: {first}" if place else first
+    return f"{type(error).__name__}: {first}"
 
 
 def _parameters(notebook: Any) -> dict[str, str] | None:
@@ -94,7 +127,7 @@ def _parameters(notebook: Any) -> dict[str, str] | None:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
             try:
                 body = ast.parse(cell.source).body
-            except SyntaxError:
+            except (SyntaxError, ValueError):  # the latter for a NUL
                 return None
             return dict(_assignments(body))
     return None

@@ -147,7 +147,7 @@ def test_another_installed_kernelspec_is_used(tmp_path: Path, monkeypatch: pytes
     ("name", "content", "message"),
     [
         ("no.py", None, "there is no such file"),
-        ("a.ipynb", b"{]", "it can't be parsed as a notebook"),
+        ("a.ipynb", b"{]", "it is no JSON: Expecting property name"),
         ("a.py", b"\xff\xfe", "it is no text in UTF-8"),
         ("a.docx", b"x", "its ending '.docx' is none of a notebook"),
     ],
