@@ -112,11 +112,13 @@ class NotebookSource:
         path: absolute path of the notebook.
         kernel: name of the kernelspec to run it in; None: the one the notebook names, else the runner's interpreter.
         cwd: absolute working directory of the kernel; None: the notebook's own directory.
+        extra_parameters: it takes more parameters than its cell tagged ``parameters`` names.
     """
 
     path: Path
     kernel: str | None = None
     cwd: Path | None = None
+    extra_parameters: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack, overload
 
 from pynb_dag_runner.dag import Dag
+from pynb_dag_runner.declared import Declared
 from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError, PipelineError, UsageError
 from pynb_dag_runner.parameters import ParameterSpec, convert, specs_of
 from pynb_dag_runner.pipelines import Pipeline, RunOptions
@@ -178,11 +179,14 @@ def notebook_pipeline(path: Path) -> PipelineDefinition:
 class NotebookDefinition(PipelineDefinition):
     """A pipeline of one notebook; takes the parameters that the notebook has, as it has them."""
 
-    def __init__(self, path: Path, name: str, known: Mapping[str, str] | None) -> None:
+    def __init__(self, path: Path, name: str, known: Mapping[str, Declared] | None) -> None:
         def define(p: Pipeline, **parameters: Any) -> None:
             p.notebook(path, parameters=parameters)
 
-        specs = tuple(ParameterSpec(name=parameter) for parameter in known or {})
+        specs = tuple(
+            ParameterSpec(name=parameter, annotation=declared.likely_type)
+            for parameter, declared in (known or {}).items()
+        )
         super().__init__(define, name=name, specs=specs, base_dir=path.parent)
         self.description = ""
         self.target = TargetRecord(location=str(path), directory=str(path.parent))
@@ -192,7 +196,11 @@ class NotebookDefinition(PipelineDefinition):
         """See :meth:`PipelineDefinition.define`; parameters that are not given keep the notebook's own defaults."""
         given = dict(parameters or {})
         known = {spec.name: spec for spec in self.specs}
-        specs = [known[name] if name in known else ParameterSpec(name=name) for name in given]
+        specs = [
+            # numpy's numbers are numbers already; pydantic would make others of them.
+            known[name] if name in known and type(value).__module__ != "numpy" else ParameterSpec(name=name)
+            for name, value in given.items()
+        ]
         if not self._open:
             convert(self.specs, given, given_relative_to=Path.cwd(), defaults_relative_to=self.base_dir)
         values = convert(tuple(specs), given, given_relative_to=Path.cwd(), defaults_relative_to=self.base_dir)

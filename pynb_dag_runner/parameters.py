@@ -1,11 +1,14 @@
 """Typed parameters of a pipeline: its signature, conversion of given values, and what a notebook can receive."""
 
+import contextlib
 import inspect
 import json
 import keyword
 import os
+import shlex
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -88,9 +91,11 @@ def specs_of(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
 
 
 def _type_of_default(default: Any) -> Any:
-    """Without an annotation, ``n=10`` says int well enough; an empty list or None says nothing."""
+    """Without an annotation, ``n=10`` says int well enough, and ``sizes=[1]`` a list; None says nothing."""
     if isinstance(default, Path):
         return Path
+    if type(default) in (list, tuple, set, frozenset, dict):
+        return type(default) | None
     return type(default) if isinstance(default, bool | int | float | str) else Any
 
 
@@ -171,7 +176,7 @@ def _convert_one(spec: ParameterSpec, value: Any) -> Any:
     try:
         json.loads(value.text)
     except ValueError:
-        return adapter.validate_python(value.text)
+        return _from_text(adapter, value.text)
     try:
         return adapter.validate_json(value.text)
     except pydantic.ValidationError as error:
@@ -179,6 +184,17 @@ def _convert_one(spec: ParameterSpec, value: Any) -> Any:
             return adapter.validate_python(value.text)
         except pydantic.ValidationError as text_error:
             raise text_error if error.errors()[0]["type"] == "needs_python_object" else error from None
+
+
+def _from_text(adapter: pydantic.TypeAdapter[Any], text: str) -> Any:
+    """The value of a text that is no JSON; ``None`` as Python writes it means None where that is allowed."""
+    try:
+        return adapter.validate_python(text)
+    except pydantic.ValidationError:
+        if text == "None":
+            with contextlib.suppress(pydantic.ValidationError):
+                return adapter.validate_python(None)
+        raise
 
 
 def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
@@ -219,7 +235,26 @@ def _problem(spec: ParameterSpec, value: Any, error: pydantic.ValidationError) -
     got = details["input"]
     shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
     reason = details["msg"][0].lower() + details["msg"][1:]
-    return f"parameter {spec.name!r}{where}: got {shown}, expected {spec.type_name} ({reason})"
+    hint = _how_to_write(spec, value.text) if isinstance(value, Text) and got == value.text else ""
+    return f"parameter {spec.name!r}{where}: got {shown}, expected {spec.type_name} ({reason}{hint})"
+
+
+def _how_to_write(spec: ParameterSpec, text: str) -> str:
+    """How a list or a mapping is typed, where one is expected and what was typed is no JSON."""
+    members = typing.get_args(spec.annotation) if _is_union(spec.annotation) else (spec.annotation,)
+    kinds = {typing.get_origin(member) or member for member in map(_without_metadata, members)}
+    if kinds & {list, tuple, set, frozenset, Sequence, Iterable, Collection}:
+        example: Any = [guess(item.strip()) for item in text.strip("[]()").split(",")]
+    elif kinds & {dict, Mapping}:
+        example = {"key": "value"}
+    else:
+        return ""
+    written = shlex.quote(f"{spec.name}={json.dumps(example, ensure_ascii=False)}")
+    return f"; it is written as JSON: -p {written}"
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(_without_metadata(annotation)) in (typing.Union, types.UnionType)
 
 
 def _place(value: Any, loc: tuple[int | str, ...]) -> str:

@@ -17,6 +17,7 @@ from pynb_dag_runner.reopening import prepare, reopened
 from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 from pynb_dag_runner.run_loop import Listener
 from pynb_dag_runner.runner import RunResult, resume_dag, run_dag
+from pynb_dag_runner.wiring import wiring_problems
 
 
 class RunOptions(TypedDict, total=False):
@@ -93,6 +94,7 @@ class Pipeline:
         promoted_metrics: Sequence[str] = (),
         kernel: str | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        extra_parameters: bool = False,
     ) -> Task:
         """Add a notebook as a task.
 
@@ -115,12 +117,15 @@ class Pipeline:
             promoted_metrics: names of metrics of this task by which runs are compared; in MLflow, the run has them too.
             kernel: name of an installed kernelspec; default: the notebook's, else the runner's own interpreter.
             cwd: working directory, relative to the pipeline's file; default: the notebook's directory.
+            extra_parameters: take parameters that its cell tagged ``parameters`` does not name, too; otherwise they are
+                refused as mistakes. A notebook without such a cell takes any.
         """
         source_path = Path(os.path.abspath(self.base_dir / path))
         source = NotebookSource(
             path=source_path,
             kernel=kernel,
             cwd=None if cwd is None else Path(os.path.abspath(self.base_dir / cwd)),
+            extra_parameters=extra_parameters,
         )
         options = Options(
             retries=retries,
@@ -219,7 +224,12 @@ class Pipeline:
         Raises:
             PipelineError: with every problem found.
         """
-        problems = [*self._problems, *checks.preload_problems(self.preload), *checks.task_problems(self._tasks)]
+        problems = [
+            *self._problems,
+            *checks.preload_problems(self.preload),
+            *checks.task_problems(self._tasks),
+            *wiring_problems(self._tasks),
+        ]
         return make_dag(
             self.name,
             self._tasks,

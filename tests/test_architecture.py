@@ -23,9 +23,12 @@ FLOORS = (
         "project",
         "json_values",
         "dag",
+        "declared",
         "events",
         "parameters",
+        "python_cells",
         "references",
+        "set_outputs",
         "stored_types",
         "redaction",
         "source_code",
@@ -37,7 +40,7 @@ FLOORS = (
     # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
     {"work", "reports", "provenance", "earlier", "kept_values", "resuming", "page_process"},
     # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
-    {"attempts", "checks", "telling", "fingerprints", "pages"},
+    {"attempts", "checks", "wiring", "telling", "fingerprints", "pages"},
     # 4: what is written down of a pipeline; the loop; the terminal that is told of it.
     {"recording", "run_loop", "warm", "console"},
     # 5: a run folder opened again.

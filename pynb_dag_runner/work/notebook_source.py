@@ -1,6 +1,5 @@
 """Notebook files in every text format that Jupytext reads, and .ipynb. Read only: nothing is ever written back."""
 
-import ast
 import codecs
 import warnings
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import nbformat
 
+from pynb_dag_runner.declared import Declared, declared_in
 from pynb_dag_runner.work import languages
 from pynb_dag_runner.work.repairs import BrokenNotebook, from_json, repair, said
 from pynb_dag_runner.work.without import without
@@ -31,8 +31,9 @@ class Notebook:
         content: JSON of notebook format 4.
         metadata: the notebook's own.
         language: see :func:`pynb_dag_runner.work.languages.of_notebook`.
-        parameters: names assigned in the cell tagged ``parameters`` with their default's source text; None if there is
-            no such cell, or it is no Python.
+        code: sources of its code cells.
+        parameters: names assigned in the cell tagged ``parameters``; None if there is no such cell, it is no Python, or
+            that can't be told.
         remark: what was repaired in the notebook as it was read, as a sentence; empty: nothing.
     """
 
@@ -40,7 +41,8 @@ class Notebook:
     content: str
     metadata: Mapping[str, Any]
     language: str
-    parameters: Mapping[str, str] | None
+    code: tuple[str, ...]
+    parameters: Mapping[str, Declared] | None
     remark: str = ""
 
 
@@ -80,6 +82,7 @@ def _read(path: Path, _modified: int, _size: int) -> Notebook:
         content=nbformat.v4.writes(notebook),
         metadata=notebook.metadata,
         language=language,
+        code=tuple(cell.source for cell in notebook.cells if cell.cell_type == "code"),
         # Of another language a cell can be Python by chance, and mean something else: `count <- 1` compares.
         parameters=_parameters(notebook) if language == languages.PYTHON else None,
         remark=said(places) if places else "",
@@ -122,26 +125,11 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def _parameters(notebook: Any) -> dict[str, str] | None:
+def _parameters(notebook: Any) -> dict[str, Declared] | None:
     for cell in notebook.cells:
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
-            try:
-                body = ast.parse(cell.source).body
-            except (SyntaxError, ValueError):  # the latter for a NUL
-                return None
-            return dict(_assignments(body))
+            return declared_in(cell.source)
     return None
-
-
-def _assignments(body: list[ast.stmt]) -> list[tuple[str, str]]:
-    found = []
-    for statement in body:
-        if isinstance(statement, ast.Assign):
-            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-            found += [(name, ast.unparse(statement.value)) for name in names]
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            found.append((statement.target.id, ast.unparse(statement.value) if statement.value else ""))
-    return found
 
 
 def _listed_suffixes() -> str:

@@ -17,7 +17,7 @@ from pynb_dag_runner import Pipeline, pipeline
 print("printed while loading")
 os.system("echo printed by a child process")
 
-def double(x: int) -> int:
+def double(x: int | list[int]) -> int:
     print("printed by a task")
     return 2 * x
 

@@ -33,7 +33,8 @@ WRONG = HEAD + (
     "    p.function(work, name='b', after=['a'])\n"
 )
 BROKEN_OUTPUT = HEAD + (
-    "def give() -> int:\n    return 1\n\n"
+    "from pynb_dag_runner import tracking\n\n"
+    "def give(name: str = 'number') -> int:\n    tracking.set_output(name, 1)\n    return 1\n\n"
     "def take(x: int) -> None: ...\n\n"
     "@pipeline\n"
     "def outputs(p: Pipeline) -> None:\n"

@@ -31,7 +31,8 @@ GOOD = """
     tracking.log_param("kind", "tree")
     tracking.set_tag("stage", "test")
     tracking.log_text("hello", "notes/hello.txt")
-    tracking.set_output("doubled", size * 2)
+    name = "doubled"  # what is computed is not known before the run
+    tracking.set_output(name, size * 2)
 """
 FAILING = """
     # %%

@@ -159,7 +159,12 @@ def test_a_default_that_is_changed_by_one_build_is_whole_in_the_next() -> None:
             "(input should be a valid integer, got a number with a fractional part)",
         ),
         ("count", None, "parameter 'count': got None, expected int (input should be a valid integer)"),
-        ("sizes", Text("1,2"), "parameter 'sizes': got '1,2', expected list[int] (input should be a valid list)"),
+        (
+            "sizes",
+            Text("1,2"),
+            "parameter 'sizes': got '1,2', expected list[int] (input should be a valid list; "
+            "it is written as JSON: -p 'sizes=[1, 2]')",
+        ),
         (
             "table",  # the place in a nested value
             Text('{"a": [1, null]}'),
