@@ -63,6 +63,14 @@ def bear(number: int) -> None:
             resource.setrlimit(_RLIMIT_LOCKS, (number or hard, hard))
 
 
+def take_from(pid: int) -> None:
+    """Let another process of this user have no number: what ends a run's processes shall not find it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ValueError, OSError):
+            _, hard = resource.prlimit(pid, _RLIMIT_LOCKS)
+            resource.prlimit(pid, _RLIMIT_LOCKS, (hard, hard))
+
+
 def bear_environment(environment: Mapping[str, str]) -> None:
     """Give this process the number that stands in its environment, or none."""
     number = environment.get(MEMBER_VARIABLE, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
 from pynb_dag_runner.fork_server.client import Asked, ForkedProcess, ForkRefused, ServerPlace, ask, own_oom_score_adj
 from pynb_dag_runner.fork_server.wire import ForkRequest
@@ -73,6 +74,7 @@ class PageProcess:
             env=_environment(),
             start_new_session=True,
         )
+        marks.take_from(self._process.pid)  # in this thread no other's processes must lose theirs
 
     def settle(self) -> bool:
         """Wait until it is ready for the first page; False: it died before.
