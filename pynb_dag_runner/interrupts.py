@@ -1,4 +1,7 @@
-"""Requests to stop (Ctrl-C, SIGTERM, a closed terminal): first they raise, later they are counted."""
+"""Requests to stop (Ctrl-C, SIGTERM, a closed terminal): first they raise, later they are counted.
+
+Whoever had the signals before gets them again afterwards, by :func:`deliver_again`.
+"""
 
 import contextlib
 import os
@@ -16,10 +19,14 @@ class Interrupts:
     """While entered, the signals raise KeyboardInterrupt; after :meth:`count_from_now` they are counted in ``count``.
 
     Only a main thread receives signals; elsewhere nothing is changed and the count stays 0.
+
+    Attributes:
+        first: the first signal; None if there was none.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.first: signal.Signals | None = None
         self._counting = False
         self._raised = False
         self._before: dict[signal.Signals, Any] = {}
@@ -41,7 +48,7 @@ class Interrupts:
             KeyboardInterrupt: there was one.
         """
         if self._raised:
-            raise KeyboardInterrupt
+            raise self._exception()
 
     def count_from_now(self) -> None:
         """There is a run that can be ended in order; its loop looks at the count."""
@@ -58,10 +65,30 @@ class Interrupts:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _leave_terminal()
+        self.first = self.first or signal.Signals(number)
         if not self._counting:
             self._raised = True
-            raise KeyboardInterrupt
+            raise self._exception()
         self.count += 1
+
+    def _exception(self) -> KeyboardInterrupt:
+        """What :func:`signal_of` knows the signal of."""
+        return KeyboardInterrupt() if self.first in (None, signal.SIGINT) else KeyboardInterrupt(self.first)
+
+
+def signal_of(error: KeyboardInterrupt) -> signal.Signals | None:
+    """The signal that a run's start was interrupted by, if it was another than that of Ctrl-C."""
+    found = error.args[0] if error.args else None
+    return found if isinstance(found, signal.Signals) else None
+
+
+def deliver_again(number: signal.Signals) -> None:
+    """Give a signal to whoever has it now that the run is over: a program's own handler, or the system.
+
+    Raises:
+        KeyboardInterrupt: as Python answers Ctrl-C by itself. By SIGTERM a program without a handler is ended here.
+    """
+    signal.raise_signal(number)
 
 
 def _leave_terminal() -> None:

@@ -1,6 +1,5 @@
 """How a pipeline is written down, task by task: :class:`Pipeline`."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,13 +7,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pynb_dag_runner import checks
-from pynb_dag_runner.console import RunConsole
 from pynb_dag_runner.dag import Dag, FunctionSource, NotebookSource, Options, Task, make_dag
-from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.executors import ExecutorName, executor_factory
+from pynb_dag_runner.programs import console_for, passes_interruptions_on, settings_of
 from pynb_dag_runner.references import OutputReference
 from pynb_dag_runner.reopening import prepare, reopened
-from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
+from pynb_dag_runner.run_folder.records import TargetRecord
 from pynb_dag_runner.run_loop import Listener
 from pynb_dag_runner.runner import RunResult, resume_dag, run_dag
 from pynb_dag_runner.wiring import wiring_problems
@@ -240,6 +238,7 @@ class Pipeline:
             problems=problems,
         )
 
+    @passes_interruptions_on
     def run(
         self,
         *,
@@ -272,10 +271,12 @@ class Pipeline:
         Raises:
             UsageError: the pipeline or an argument is wrong; nothing has run.
             ExecutorError: the engine can't start.
+            KeyboardInterrupt: by Ctrl-C, after the run has been ended in order; its attribute ``result`` is what would
+                have been returned. SIGTERM and SIGHUP go to the program's own handlers, or end it if it has none.
         """
         dag = self.build()
         settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html)
-        console = _console(dag, executor, progress)
+        console = console_for(dag, executor, progress)
         with console:
             result = run_dag(
                 dag,
@@ -290,6 +291,7 @@ class Pipeline:
             console.summarise(result.status, result.folder, list(result.tasks.values()))
         return result
 
+    @passes_interruptions_on
     def resume(
         self,
         run_dir: str | os.PathLike[str],
@@ -322,7 +324,7 @@ class Pipeline:
         with reopened(Path(run_dir)) as run:
             preparation = prepare(run, self.build(), self.base_dir)
             html = run.record.settings.html if html is None else html
-            console = _console(preparation.dag, executor, progress, preparation.attempts_before)
+            console = console_for(preparation.dag, executor, progress, preparation.attempts_before)
             console.say(preparation.resumption.sentences(run.id))
             with console:
                 result = resume_dag(
@@ -338,60 +340,9 @@ class Pipeline:
         return result
 
 
-def settings_of(
-    executor: ExecutorName,
-    num_cpus: int | None,
-    ray_address: str | None,
-    fail_fast: bool,
-    timeout_s: float | None,
-    wait_for_nodes: bool,
-    html: bool,
-) -> SettingsRecord:
-    """How to run, checked.
-
-    Raises:
-        UsageError: the time limit is none.
-    """
-    if timeout_s is not None and not 0 < timeout_s < float("inf"):
-        raise UsageError(f"timeout_s, the run's time limit: got {timeout_s!r}, expected a number of seconds above 0")
-    return SettingsRecord(
-        executor=executor,
-        num_cpus=num_cpus,
-        ray_address=ray_address,
-        fail_fast=fail_fast,
-        timeout_s=timeout_s,
-        wait_for_nodes=wait_for_nodes,
-        html=html,
-    )
-
-
 def _names(names: Sequence[str]) -> tuple[str, ...]:
     """One name alone is taken for a list of one, not of its letters."""
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _console(
-    dag: Dag, executor: ExecutorName, progress: bool, attempts_before: Mapping[str, int] | None = None
-) -> RunConsole:
-    if executor == "inline" and _in_event_loop() and any(task.kind == "notebook" for task in dag.tasks):
-        raise UsageError(
-            "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use another"
-        )
-    before = attempts_before or {}
-    return RunConsole(
-        sys.stderr,
-        max_attempts={task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks},
-        live=progress and executor != "inline" and sys.stderr is not None and sys.stderr.isatty(),
-        silent=not progress,
-    )
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _caller_directory() -> Path:

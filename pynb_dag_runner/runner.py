@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -44,12 +45,14 @@ class RunResult:
     Attributes:
         folder: absolute path of the run folder.
         tasks: by name, in plan order; ``tasks["x"].outputs`` are the values of its last attempt that JSON holds.
+        interrupted_by: the signal that asked for its end while it ran; None if there was none.
     """
 
     run_id: str
     status: RunStatus
     folder: Path
     tasks: Mapping[str, TaskRun]
+    interrupted_by: signal.Signals | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def run_dag(
         writer = RunWriter(folder, record)
         discard.pop_all()  # from here on there is something worth keeping
         _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor)
-    return _result(folder, listeners, clock, redactor)
+    return _result(folder, listeners, clock, redactor, interrupts)
 
 
 def resume_dag(
@@ -190,7 +193,7 @@ def resume_dag(
         )
         writer, earlier = RunWriter(folder, record), preparation.earlier(html=settings.html)
         _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, earlier)
-    return _result(folder, listeners, clock, redactor, earlier.untouched)
+    return _result(folder, listeners, clock, redactor, interrupts, earlier.untouched)
 
 
 def _say_that_it_starts(settings: SettingsRecord, listeners: Sequence[Listener], clock: Callable[[], datetime]) -> None:
@@ -265,6 +268,7 @@ def _result(
     listeners: Sequence[Listener],
     clock: Callable[[], datetime],
     redactor: Redactor,
+    interrupts: Interrupts,
     untouched: Mapping[str, TaskRun] | None = None,
 ) -> RunResult:
     run = read_run(folder, known=untouched)
@@ -274,11 +278,13 @@ def _result(
                 with contextlib.suppress(OSError):  # said when it died
                     sweep(folder / attempt.folder, redactor)
     _report(run, listeners, clock)
-    return _result_of(run)
+    return _result_of(run, interrupts.first)
 
 
-def _result_of(run: Run) -> RunResult:
-    return RunResult(run_id=run.id, status=run.status, folder=run.folder, tasks=run.by_name)
+def _result_of(run: Run, interrupted_by: signal.Signals | None = None) -> RunResult:
+    return RunResult(
+        run_id=run.id, status=run.status, folder=run.folder, tasks=run.by_name, interrupted_by=interrupted_by
+    )
 
 
 def _report(run: Run, listeners: Sequence[Listener], clock: Callable[[], datetime]) -> None:

@@ -47,13 +47,15 @@ FLOORS = (
     {"reopening"},
     # 6: where all of them meet.
     {"runner"},
-    # 7: how a pipeline is written down: as an object, ...
+    # 7: what a run needs that a Python program starts.
+    {"programs"},
+    # 8: how a pipeline is written down: as an object, ...
     {"pipelines"},
-    # 8: ... or as a function.
+    # 9: ... or as a function.
     {"definitions"},
-    # 9: from a target to a pipeline.
+    # 10: from a target to a pipeline.
     {"loading"},
-    # 10: the door.
+    # 11: the door.
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
