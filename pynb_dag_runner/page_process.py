@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
 from pynb_dag_runner.fork_server.client import Asked, ForkedProcess, ForkRefused, ServerPlace, ask, own_oom_score_adj
 from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.private_directory import MARK_VARIABLE
 
 PAGES_ENTRY = "pynb_dag_runner.work.html"
 """What it runs: requests come in and answers go out, a line each, and a first line when it is ready."""
@@ -149,4 +149,4 @@ class PageProcess:
 
 def _environment() -> dict[str, str]:
     """This process's, without the mark by which an engine, when it closes, finds what it has to end."""
-    return {name: value for name, value in os.environ.items() if name != ENGINE_VARIABLE}
+    return {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}

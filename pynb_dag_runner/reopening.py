@@ -14,10 +14,10 @@ from pynb_dag_runner import tracking
 from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.earlier import Earlier, earlier_of
 from pynb_dag_runner.errors import UsageError
-from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
 from pynb_dag_runner.kept_values import UnavailableValueError, check_own, read_kept_value
 from pynb_dag_runner.outcome import RunStatus
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.private_directory import MARK_VARIABLE
 from pynb_dag_runner.process_table import end_marked
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
 from pynb_dag_runner.references import references_in
@@ -83,7 +83,7 @@ def _end_leftovers(run: Run) -> None:
     if driver.host != socket.gethostname():
         return
     if driver.engine is not None and re.fullmatch("[0-9a-f]{32}|[0-9]{19}", driver.engine):
-        end_marked(f"{ENGINE_VARIABLE}={driver.engine}")
+        end_marked(f"{MARK_VARIABLE}={driver.engine}")
         return
     for task in run.tasks:
         for attempt in task.attempts:

@@ -18,10 +18,10 @@ from pynb_dag_runner.earlier import Earlier
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.executors import StartExecutor, executor_factory
 from pynb_dag_runner.executors.base import Executor
-from pynb_dag_runner.executors.watchdog import VARIABLE as ENGINE_VARIABLE
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.private_directory import MARK_VARIABLE
 from pynb_dag_runner.project import project_of
 from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
 from pynb_dag_runner.redaction import Redactor
@@ -215,8 +215,8 @@ def _start_engine(
     stack: ExitStack,
 ) -> tuple[_Engine, DriverRecord]:
     """Start it, to be closed by ``stack``, and see whether it can ever give what is asked for."""
-    mark_before = os.environ.get(ENGINE_VARIABLE)
-    engine = executor(warm.new_host)
+    mark_before = os.environ.get(MARK_VARIABLE)
+    engine = executor(warm.new_host, warm.directory)
     closing = _Closing(engine)
     stack.callback(closing)
     lacking = checks.capacity_problems({task.name: resources_of(task) for task in dag.tasks}, engine.capacity())
@@ -224,7 +224,7 @@ def _start_engine(
         raise PipelineError(dag.name, lacking)
     waits = [f"{problem}; it waits until the cluster has such a node" for problem in lacking]
     notes = (*checks.notes(dag.tasks), *waits, *engine.share(partial(project_of, dag, base_dir)))
-    mark = os.environ.get(ENGINE_VARIABLE)
+    mark = os.environ.get(MARK_VARIABLE)
     driver = provenance.driver_record(settings.executor, mark if mark != mark_before else None)
     return _Engine(engine, notes, closing), driver
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from pynb_dag_runner.executors.hosting import Host, HostServer
 from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
 from pynb_dag_runner.page_process import PAGES_ENTRY
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.work import attempt_modules
 from pynb_dag_runner.work.kernels import servers
 
@@ -35,6 +36,7 @@ class WarmProcesses:
         html: notebooks shall have pages.
 
     Attributes:
+        directory: holds all that is temporary; it goes last.
         new_host: makes a process for jobs.
         kernels: where the kernels of this machine come from; None: each is started.
         pages: makes them.
@@ -42,15 +44,17 @@ class WarmProcesses:
 
     def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = (), html: bool = True) -> None:
         self._stack = ExitStack()
+        self.directory = self._stack.enter_context(PrivateDirectory())
         self.new_host: Callable[[], Host] = Host
         self.kernels: ServerPlace | None = None
         place = None
         if hosts:
-            host_server = HostServer(attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else [])
+            modules, entries = attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else []
+            host_server = HostServer(modules, self.directory.path, entries)
             self._stack.callback(host_server.close)
             self.new_host, place = host_server.new_host, host_server.place
         if notebooks and is_possible():
-            kernel_server = servers.start(preload)
+            kernel_server = servers.start(preload, self.directory.path)
             self._stack.callback(kernel_server.close)
             self.kernels = kernel_server.place
         # It knows the records of run folders, which take a tenth of a second: by now the servers use that time.

@@ -2,6 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pynb_dag_runner.private_directory import PrivateDirectory
 
 CONVENIENCES = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """Variables that build machines set and users do not: with the first, output that is stuck in a buffer goes unseen."""
@@ -17,3 +22,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in CONVENIENCES:
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[PrivateDirectory]:
+    """For what is tested without a run around it."""
+    with PrivateDirectory() as made:
+        yield made

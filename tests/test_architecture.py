@@ -20,6 +20,7 @@ FLOORS = (
         "marks",
         "outcome",
         "process_table",
+        "private_directory",
         "project",
         "json_values",
         "dag",

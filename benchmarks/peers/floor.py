@@ -19,6 +19,7 @@ import nbformat
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.work.kernels import OWN, servers
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
 
@@ -110,13 +111,14 @@ async def evaluate_all(notebook: Path, number: int, width: int, place: ServerPla
 def main() -> None:
     """Evaluate them all."""
     notebook, number, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    server = servers.start(())
-    while not all(path.exists() for path in server.place.sockets):
-        time.sleep(0.01)
-    try:
-        asyncio.run(evaluate_all(notebook, number, width, server.place))
-    finally:
-        server.close()
+    with PrivateDirectory() as directory:
+        server = servers.start((), directory.path)
+        while not all(path.exists() for path in server.place.sockets):
+            time.sleep(0.01)
+        try:
+            asyncio.run(evaluate_all(notebook, number, width, server.place))
+        finally:
+            server.close()
 
 
 if __name__ == "__main__":

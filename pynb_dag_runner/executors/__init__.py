@@ -5,9 +5,11 @@ from typing import Literal
 
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.private_directory import PrivateDirectory
 
-StartExecutor = Callable[[Callable[[], Host]], Executor]
-"""Starts an executor. What it is given makes a process for jobs; not every executor has a use for it."""
+StartExecutor = Callable[[Callable[[], Host], PrivateDirectory], Executor]
+"""Starts an executor. What it is given makes a process for jobs, and holds all that is temporary, until the executor is
+closed; not every executor has a use for them."""
 
 ExecutorName = Literal["ray", "process", "inline"]
 EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "process", "inline")
@@ -25,7 +27,7 @@ def executor_factory(
         ray_address: an existing cluster to use instead of starting Ray here.
     """
 
-    def start(new_host: Callable[[], Host]) -> Executor:
+    def start(new_host: Callable[[], Host], directory: PrivateDirectory) -> Executor:
         if name == "inline":
             from pynb_dag_runner.executors.inline import InlineExecutor
 
@@ -33,9 +35,9 @@ def executor_factory(
         if name == "process":
             from pynb_dag_runner.executors.on_processes import ProcessExecutor
 
-            return ProcessExecutor(num_cpus=num_cpus, new_host=new_host)
+            return ProcessExecutor(directory, num_cpus=num_cpus, new_host=new_host)
         from pynb_dag_runner.executors.on_ray import RayExecutor
 
-        return RayExecutor(num_cpus=num_cpus, address=ray_address, new_host=new_host)
+        return RayExecutor(directory, num_cpus=num_cpus, address=ray_address, new_host=new_host)
 
     return start

@@ -11,10 +11,6 @@ from typing import Any, Literal, NewType, Protocol
 
 from pynb_dag_runner.project import PackedProject
 
-SCRATCH_VARIABLE = "PYNB_DAG_RUNNER_SCRATCH"
-"""Environment variable of jobs: a directory with a short path for what must not outlive the executor. It need not be
-set, and the directory need not exist on the job's host."""
-
 Handle = NewType("Handle", object)
 """Stands for a kept value; only the executor that gave it can make use of it."""
 

@@ -193,6 +193,7 @@ class HostServer:
 
     Args:
         modules: that jobs need.
+        below: for the server's sockets.
         entries: what else its processes may run.
 
     Attributes:
@@ -200,9 +201,10 @@ class HostServer:
         new_host: makes one.
     """
 
-    def __init__(self, modules: Sequence[str], entries: Sequence[str] = ()) -> None:
-        possible = modules and is_possible()
-        self._server = ForkServer(HOST, *entries, environment=os.environ, modules=modules) if possible else None
+    def __init__(self, modules: Sequence[str], below: Path, entries: Sequence[str] = ()) -> None:
+        self._server = None
+        if modules and is_possible():
+            self._server = ForkServer(HOST, *entries, environment=os.environ, modules=modules, below=below)
         self.place = self._server.place if self._server else None
         self.new_host = NewHosts(tuple(modules), self.place)
 

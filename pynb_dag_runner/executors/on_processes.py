@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.project import PackedProject
 
 _MAX_HOSTS_PER_CPU = 16
@@ -38,15 +38,18 @@ class ProcessExecutor:
     """Shares out this machine's processors and memory; it knows nothing of GPUs and custom resources.
 
     Args:
+        directory: holds the values that it keeps.
         num_cpus: processors to share out; None: as many as this process may use.
         new_host: makes a process for jobs.
     """
 
     in_process = False
 
-    def __init__(self, *, num_cpus: int | None = None, new_host: Callable[[], Host] = Host) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="pdr-", dir="/tmp"))
-        self._watchdog = Watchdog(str(self._directory))
+    def __init__(
+        self, directory: PrivateDirectory, *, num_cpus: int | None = None, new_host: Callable[[], Host] = Host
+    ) -> None:
+        self._directory = directory.path
+        self._watchdog = Watchdog(directory)
         self._total = Resources(num_cpus=float(num_cpus or usable_cpus()), memory=float(total_memory_bytes()))
         self._free_cpus, self._free_memory = self._total.num_cpus, self._total.memory
         self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)

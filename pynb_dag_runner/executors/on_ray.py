@@ -12,14 +12,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.base import (
-    SCRATCH_VARIABLE,
     Handle,
     Job,
     JobEnded,
@@ -37,6 +35,7 @@ from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
 from pynb_dag_runner.executors.ray_store import RayStore
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.project import PackedProject
 
 _WINDOW_PER_CPU = 8
@@ -58,6 +57,7 @@ class RayExecutor:
     """Starts a private Ray on this machine, or joins a cluster.
 
     Args:
+        directory: holds the sockets, and Ray's own directory.
         num_cpus: processors to share out here; None: as many as this process may use.
         address: an existing cluster, as ``ray.init`` takes it; None: start one for this executor alone.
         new_host: makes a process for jobs, in a worker of a private Ray.
@@ -69,12 +69,17 @@ class RayExecutor:
     in_process = False
 
     def __init__(
-        self, *, num_cpus: int | None = None, address: str | None = None, new_host: Callable[[], Host] = Host
+        self,
+        directory: PrivateDirectory,
+        *,
+        num_cpus: int | None = None,
+        address: str | None = None,
+        new_host: Callable[[], Host] = Host,
     ) -> None:
         self._ray = _import_ray()
         if self._ray.is_initialized():
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
-        self._session = RaySession(self._ray, num_cpus=num_cpus, address=address)
+        self._session = RaySession(self._ray, directory, num_cpus=num_cpus, address=address)
         _silence_ray()
         self._store = RayStore(self._ray)
         self._project: SharedProject | None = None
@@ -91,8 +96,7 @@ class RayExecutor:
         self._lanes: Lanes | None = None
         if not self._session.joined:
             (here,) = self.capacity()
-            scratch = Path(os.environ[SCRATCH_VARIABLE])
-            self._lanes = Lanes(self._ray, self._store, scratch, here, self._window, new_host)
+            self._lanes = Lanes(self._ray, self._store, directory.path, here, self._window, new_host)
             self._lanes.warm_up(Resources())
         options = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": _MESSAGES_AHEAD}
         self._relay = self._ray.remote(**options)(relay)

@@ -38,6 +38,7 @@ from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
 from pynb_dag_runner.executors.ray_store import RayStore
+from pynb_dag_runner.private_directory import is_same_user
 
 _PATIENCE_S = 0.05
 """How long a lane for other resources may wait before those that work let Ray choose again after each job."""
@@ -217,6 +218,9 @@ class Lanes:
     def _accept(self) -> None:
         """A lane has started."""
         accepted, _ = self._listener.accept()
+        if not is_same_user(accepted):
+            accepted.close()
+            return
         connection = Connection(accepted.detach())
         try:
             lane = self._expected.pop(connection.recv_bytes(_TOKEN_BYTES))

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -19,6 +18,7 @@ from pynb_dag_runner.executors.base import Limits, LimitsOver
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
+from pynb_dag_runner.private_directory import PrivateDirectory, is_same_user
 from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
 
 RESCUE_BOUND_S = 120.0
@@ -70,11 +70,11 @@ class _ClusterWorker:
     """Ends what hosts started when the worker is killed, and keeps the project's files meanwhile."""
 
     def __init__(self, ray: Any, project: SharedProject | None) -> None:
-        self._directory = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
+        self._directory = PrivateDirectory()
         self._watchdog = Watchdog(self._directory)
         self._places: dict[str, str] = {}
         if project is not None and not _is_here(project):
-            self._places = unpack(ray.get(project.archive), project.roots, Path(self._directory, "project"))
+            self._places = unpack(ray.get(project.archive), project.roots, self._directory.path / "project")
 
     def search_path(self, entries: Iterable[str]) -> list[str]:
         """Entries of the driver's ``sys.path``, as far as they mean something here."""
@@ -129,6 +129,8 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
 
     with socket.socket(socket.AF_UNIX) as connecting:
         connecting.connect(address)
+        if not is_same_user(connecting):
+            raise PermissionError(f"{address}: another user listens there")
         driver = Connection(connecting.detach())
     with driver:
         driver.send_bytes(token)

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors import ray_start
 from pynb_dag_runner.executors.machine import usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
+from pynb_dag_runner.private_directory import PrivateDirectory
 
 START_BOUND_S = 120.0
 """Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""
@@ -50,6 +50,7 @@ class RaySession:
 
     Args:
         ray: the module.
+        directory: Ray's own is made below it.
         num_cpus: processors to share out here; None: as many as this process may use.
         address: an existing cluster, as ``ray.init`` takes it; None: start a private Ray.
 
@@ -60,14 +61,13 @@ class RaySession:
         ExecutorError: Ray does not start.
     """
 
-    def __init__(self, ray: Any, *, num_cpus: int | None, address: str | None) -> None:
+    def __init__(self, ray: Any, directory: PrivateDirectory, *, num_cpus: int | None, address: str | None) -> None:
         if address is not None:
             _check_address(address)
         self._ray = ray
         self.joined = address is not None
-        # Short: Ray's socket paths below it must stay under the 107 bytes of AF_UNIX (ray issue 7724).
-        temporary = tempfile.mkdtemp(prefix="pdr-", dir="/tmp")
-        self._watchdog = Watchdog(temporary)
+        temporary = str(directory.path / "ray")  # which Ray opens to everybody
+        self._watchdog = Watchdog(directory)
         self._thread = _StartThread(lambda: self._start(num_cpus, address, temporary))
         try:
             self._thread.wait_until_started()
@@ -85,6 +85,8 @@ class RaySession:
             return
         # A token of our own, for this run alone: without one Ray writes a lasting token into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Unset, Ray asks for the token; "disabled" would have it run whatever any user of this machine sends.
+        os.environ.pop("RAY_AUTH_MODE", None)
         with ray_start.lean(self._ray):
             self._ray.init(
                 address="local",  # never a cluster that happens to be around (RAY_ADDRESS, /tmp/ray)
@@ -94,6 +96,7 @@ class RaySession:
                 logging_level=logging.CRITICAL,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=temporary,
+                _node_ip_address="127.0.0.1",
                 _system_config=dict(ray_start.CONFIGURATION),
             )
 

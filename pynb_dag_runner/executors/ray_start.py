@@ -46,6 +46,8 @@ def lean(ray: Any) -> Iterator[None]:
             _exchange(stack, node, name, lambda _: _nothing)
         _exchange(stack, _private(ray, "services"), "get_node", lambda original: _impatient(ray, original))
         _exchange(stack, _private(ray, "node"), "wait_for_persisted_port", _sharing)
+        # Ray takes the loopback address for a mistake, and listens to the whole network instead.
+        _exchange(stack, _private(ray, "services"), "resolve_ip_for_localhost", lambda _: _itself)
         yield
 
 
@@ -68,6 +70,11 @@ def _exchange(
 
 def _nothing(*_: Any, **__: Any) -> None:
     """Stands where a process would be started."""
+
+
+def _itself(host: str) -> str:
+    """Stands where an address would be replaced."""
+    return host
 
 
 def _impatient(ray: Any, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,13 +4,7 @@ import os
 import subprocess
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
-
-VARIABLE = "PYNB_DAG_RUNNER_ENGINE"
-"""Environment variable that marks everything an executor starts: the run's number, see :mod:`pynb_dag_runner.marks`.
-
-Inherited whatever a process does with sessions; where it was cleared, the number itself is left.
-"""
+from pynb_dag_runner.private_directory import MARK_VARIABLE, PrivateDirectory
 
 _OWN_VARIABLES = "PYNB_DAG_RUNNER_"
 _KEEP_ENVIRONMENT = "SPT_NOENV"
@@ -19,7 +13,7 @@ _KEEP_ENVIRONMENT = "SPT_NOENV"
 _SCRIPT = """
 exec 3<&0
 (
-    while read -r line; do :; done
+    read -r ended
     for attempt in 1 2 3; do
         pids=$(
             {
@@ -31,13 +25,14 @@ exec 3<&0
         kill -9 $pids 2>/dev/null
         sleep 0.2
     done
+    [ "$ended" = in-order ] && exit
     for attempt in 1 2 3 4 5; do
         rm -rf "$2" 2>/dev/null && break
         sleep 0.2
     done
 ) <&3 &
 """
-"""Waits for the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
+"""Waits for a line, or the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
 
 In the background, so that it is no child of its starter: when a Ray worker ends, Ray kills the worker's children.
 """
@@ -45,28 +40,30 @@ In the background, so that it is no child of its starter: when a Ray worker ends
 
 def is_watched() -> bool:
     """Whether this process was started below a watchdog, and so will be ended by it."""
-    return VARIABLE in os.environ
+    return MARK_VARIABLE in os.environ
 
 
 class Watchdog:
-    """A shell that outlives this process for a moment, to kill what is left and to remove a directory.
+    """A shell that outlives this process for a moment, to kill what is left and to remove its directory.
 
     PR_SET_PDEATHSIG ends Ray's own servers with the driver, but not the agents that those start (seen with Ray 2.60:
     they live on for minutes), nor the children of tasks.
 
     Args:
-        directory: removed at the end; what is started meanwhile finds it in :data:`SCRATCH_VARIABLE`.
+        directory: what is started meanwhile bears its mark. If this process ends without closing the watchdog, it is
+            removed.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._before = {name: os.environ.get(name) for name in (VARIABLE, SCRATCH_VARIABLE, _KEEP_ENVIRONMENT)}
-        self._number_before, number = marks.own(), marks.new_run()
+    def __init__(self, directory: PrivateDirectory) -> None:
+        self._before = {name: os.environ.get(name) for name in (MARK_VARIABLE, _KEEP_ENVIRONMENT)}
+        self._number_before, number = marks.own(), directory.number
         mark = str(number)
+        arguments = [f"{MARK_VARIABLE}={mark}", str(directory.place), mark[: marks.RUN_DIGITS]]
         # Started before the mark is set, so that it does not bear it itself; in a session of its own, so that Ctrl-C at
         # the terminal does not end it first.
         with marks.bearing(0):  # nor that of a task which has a run of its own
             self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", _SCRIPT, "sh", f"{VARIABLE}={mark}", directory, mark[: marks.RUN_DIGITS]],
+                ["/bin/sh", "-c", _SCRIPT, "sh", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -74,7 +71,7 @@ class Watchdog:
                 env={name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)},
             )
         self._shell.wait()
-        os.environ.update({VARIABLE: mark, SCRATCH_VARIABLE: directory, _KEEP_ENVIRONMENT: "1"})
+        os.environ.update({MARK_VARIABLE: mark, _KEEP_ENVIRONMENT: "1"})
         marks.bear(number)
 
     def close(self) -> None:
@@ -85,4 +82,5 @@ class Watchdog:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        self._shell.communicate()  # ends with the end of its output, which the part in the background holds
+        # This ends with the end of its output, which the part in the background holds.
+        self._shell.communicate(b"in-order\n")

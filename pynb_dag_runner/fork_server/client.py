@@ -15,6 +15,7 @@ from pathlib import Path
 from pynb_dag_runner.fork_server import wire
 from pynb_dag_runner.fork_server.child import ROOM_BYTES, ROOM_VARIABLE
 from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
+from pynb_dag_runner.private_directory import is_same_user
 
 SERVER = "pynb_dag_runner.fork_server.server"
 
@@ -70,7 +71,7 @@ class ForkServer:
         environment: of the server.
         modules: that its processes need.
         preload: modules to import on the user's wish.
-        below: a directory with a short path, for the server's own; None: ``/tmp``.
+        below: a private directory with a short path, for the server's own.
 
     Attributes:
         place: where it can be asked.
@@ -82,11 +83,9 @@ class ForkServer:
         environment: Mapping[str, str],
         modules: Sequence[str] = (),
         preload: Sequence[str] = (),
-        below: Path | None = None,
+        below: Path,
     ) -> None:
-        # A short path: that of a socket must stay under 107 bytes.
-        parent = below or Path("/tmp")  # noqa: S108 - mkdtemp makes it safely
-        directory = Path(tempfile.mkdtemp(prefix="pdr-f-", dir=parent))
+        directory = Path(tempfile.mkdtemp(prefix="fork-", dir=below))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
         with contextlib.ExitStack() as bound:
             # Bound before there is a server: who comes early waits.
@@ -240,6 +239,8 @@ def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked
     connection.settimeout(bound_s)
     try:
         connection.connect(str(server))
+        if not is_same_user(connection):
+            raise PermissionError(f"{server}: another user listens there")
         wire.send(connection, request, descriptors)
     except OSError as error:
         connection.close()

@@ -19,7 +19,6 @@ import selectors
 import shutil
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from pynb_dag_runner.fork_server import wire
 from pynb_dag_runner.fork_server.child import Surroundings, become, die_with, end_of, surroundings
 from pynb_dag_runner.fork_server.preloading import NOTHING, Imported, import_ahead, thread_problem
 from pynb_dag_runner.fork_server.wire import ForkedExit, ForkReply, ForkRequest
+from pynb_dag_runner.private_directory import is_same_user
 
 _REQUEST_BOUND_S = 10.0
 """An asker sends its request at once; one that does not must not hold up the others."""
@@ -97,7 +97,7 @@ class Server:
             return None  # it is gone already, or there are too many open files: the next one may have more luck
         descriptors: list[int] = []
         try:
-            if not _is_same_user(asker):
+            if not is_same_user(asker):
                 asker.close()
                 return None
             asker.settimeout(_REQUEST_BOUND_S)
@@ -253,13 +253,6 @@ def _settle_memory() -> None:
 def _listener(descriptor: int) -> socket.socket:
     os.set_inheritable(descriptor, False)
     return socket.socket(fileno=descriptor)
-
-
-def _is_same_user(asker: socket.socket) -> bool:
-    """The directory is private already; this holds should somebody have opened it."""
-    credentials = struct.Struct("3i")
-    _, user, _ = credentials.unpack(asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
-    return bool(user == os.getuid())
 
 
 if __name__ == "__main__":

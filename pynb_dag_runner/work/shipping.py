@@ -3,11 +3,11 @@
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE, LimitsOver
+from pynb_dag_runner.executors.base import LimitsOver
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.work.messages import AttemptSpec, FilePart
@@ -69,7 +69,7 @@ def _sees_run_folder(spec: AttemptSpec) -> bool:
 
 
 def _scratch_of(spec: AttemptSpec) -> Path:
-    return Path(os.environ.get(SCRATCH_VARIABLE, tempfile.gettempdir()), spec.scratch)
+    return Path(os.environ[SCRATCH_VARIABLE], spec.scratch)
 
 
 def _folder_in(scratch: Path, spec: AttemptSpec) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from mlflow_bridge.captured import read_captured
 from pynb_dag_runner import Pipeline, Secret, read_run
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 from pynb_dag_runner.redaction import MASK
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.arrivals import Arrivals

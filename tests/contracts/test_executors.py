@@ -30,21 +30,22 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.hosting import Host, HostServer
+from pynb_dag_runner.private_directory import PrivateDirectory
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)(Host)
+def executor(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Executor]:
+    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)(Host, directory)
     yield started
     started.close()
 
 
 @pytest.fixture(scope="module", params=["ray", "process", "ray, forked", "process, forked"])
-def hosted(request: pytest.FixtureRequest) -> Iterator[Executor]:
+def hosted(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Executor]:
     """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
     name, _, forked = request.param.partition(", ")
-    server = HostServer(("pynb_dag_runner.work.attempt",) if forked else ())
-    started = executor_factory(name, num_cpus=2)(server.new_host)
+    server = HostServer(("pynb_dag_runner.work.attempt",) if forked else (), directory.path)
+    started = executor_factory(name, num_cpus=2)(server.new_host, directory)
     yield started
     started.close()
     server.close()
@@ -261,9 +262,9 @@ def test_a_job_starts_in_the_directory_of_the_one_before_it_and_not_where_that_w
 
 
 @pytest.mark.parametrize("hosted", ["ray"], indirect=True)
-def test_a_second_ray_in_one_process_is_refused_in_words(hosted: Executor) -> None:
+def test_a_second_ray_in_one_process_is_refused_in_words(hosted: Executor, directory: PrivateDirectory) -> None:
     with pytest.raises(ExecutorError, match="already running in this process"):
-        executor_factory("ray")(Host)
+        executor_factory("ray")(Host, directory)
 
 
 def test_resources_name_what_is_lacking() -> None:

@@ -21,14 +21,15 @@ from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
 from pynb_dag_runner.fork_server.client import ForkServer, ask
 from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.process_table import with_mark
 
 MODULES = ("pynb_dag_runner.work.attempt", "pynb_dag_runner.work.notebook")
 
 
 @pytest.fixture(params=["forked", "started"])
-def new_host(request: pytest.FixtureRequest) -> Iterator[Callable[[], Host]]:
-    server = HostServer(MODULES)
+def new_host(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Callable[[], Host]]:
+    server = HostServer(MODULES, directory.path)
     yield server.new_host if request.param == "forked" else Host
     server.close()
 
@@ -74,8 +75,8 @@ def _target(entry: Path) -> Path | None:
         return None
 
 
-def test_a_forked_host_finds_what_a_started_one_finds() -> None:
-    server, found = HostServer(MODULES), []
+def test_a_forked_host_finds_what_a_started_one_finds(directory: PrivateDirectory) -> None:
+    server, found = HostServer(MODULES, directory.path), []
     for new_host in (Host, server.new_host):
         host = new_host()
         found.append(said_by(host, surroundings))
@@ -85,8 +86,8 @@ def test_a_forked_host_finds_what_a_started_one_finds() -> None:
     assert [ended.death for _, ended in found] == [None, None]
 
 
-def test_it_is_forked() -> None:
-    server = HostServer(MODULES)
+def test_it_is_forked(directory: PrivateDirectory) -> None:
+    server = HostServer(MODULES, directory.path)
     host = server.new_host()
     command = psutil.Process(host.pid).cmdline()
     host.close()
@@ -140,10 +141,12 @@ def run(arguments, descriptors):
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_a_process_with_odd_modules_ends_silently_and_with_its_own_code(tmp_path: Path, code: int) -> None:
+def test_a_process_with_odd_modules_ends_silently_and_with_its_own_code(
+    tmp_path: Path, directory: PrivateDirectory, code: int
+) -> None:
     (tmp_path / "ends_with.py").write_text(ENDS_WITH)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    server = ForkServer("ends_with", environment=environment)
+    server = ForkServer("ends_with", environment=environment, below=directory.path)
     request = ForkRequest(arguments=[str(code)], cwd=str(tmp_path), environment=environment)
     with (tmp_path / "output").open("wb") as output:
         process = ask(server.place.sockets[0], request, [output.fileno(), output.fileno()]).answer()

@@ -21,13 +21,14 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.private_directory import PrivateDirectory
 
 SMALL = Resources(num_cpus=0.5)
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[Executor]:
-    started = executor_factory("ray", num_cpus=2)(Host)
+def ray(directory: PrivateDirectory) -> Iterator[Executor]:
+    started = executor_factory("ray", num_cpus=2)(Host, directory)
     yield started
     started.close()
 

@@ -16,7 +16,7 @@ import ray
 from pynb_dag_runner.executors import executor_factory, ray_start
 from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, Keep
 from pynb_dag_runner.executors.hosting import Host
-from pynb_dag_runner.executors.watchdog import VARIABLE
+from pynb_dag_runner.private_directory import MARK_VARIABLE, PrivateDirectory
 from pynb_dag_runner.process_table import with_mark
 
 EXCHANGED = {
@@ -54,10 +54,11 @@ AT_A_SIGNAL = """
 import os, signal, sys, threading
 from pynb_dag_runner.executors import executor_factory
 from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.private_directory import PrivateDirectory
 
 heard = []
 signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-executor = executor_factory("ray", num_cpus=1)(Host)
+executor = executor_factory("ray", num_cpus=1)(Host, PrivateDirectory())
 os.kill(os.getpid(), signal.SIGTERM)
 alarm_s = signal.alarm(0)  # Ray's own handler has one set, at which it aborts
 closing = threading.Thread(target=executor.close)
@@ -74,8 +75,8 @@ def test_who_had_sigterm_before_ray_started_has_it_once_it_runs_and_once_it_has_
 
 
 @pytest.fixture(scope="module")
-def lean() -> Iterator[Executor]:
-    started = executor_factory("ray", num_cpus=2)(Host)
+def lean(directory: PrivateDirectory) -> Iterator[Executor]:
+    started = executor_factory("ray", num_cpus=2)(Host, directory)
     yield started
     started.close()
 
@@ -150,7 +151,7 @@ def test_after_a_start_they_are_the_original_ones(lean: Executor) -> None:
 
 
 def test_processes_that_nobody_needs_are_not_there(lean: Executor) -> None:
-    commands = [" ".join(process.cmdline()) for process in with_mark(f"{VARIABLE}={os.environ[VARIABLE]}")]
+    commands = [" ".join(process.cmdline()) for process in with_mark(f"{MARK_VARIABLE}={os.environ[MARK_VARIABLE]}")]
     assert any("raylet" in command for command in commands)
     for name in ("monitor.py", "log_monitor.py", "dashboard/dashboard.py"):
         assert not any(name in command for command in commands), name
@@ -167,11 +168,12 @@ def test_large_values_go_through_the_object_store(lean: Executor) -> None:
 WITH_RESOURCES = """
 import json, ray
 from pynb_dag_runner.executors.on_ray import RayExecutor
+from pynb_dag_runner.private_directory import PrivateDirectory
 init = ray.init
 ray.init = lambda **options: init(**{**options, "num_gpus": 1, "resources": {"disk": 2}})
 from pynb_dag_runner.executors.base import Job, JobMessage, Resources
 from tests.contracts.test_ray_start import finish, gpus
-executor = RayExecutor(num_cpus=2)
+executor = RayExecutor(PrivateDirectory(), num_cpus=2)
 events = finish(executor, Job(key="gpu", call=gpus, resources=Resources(num_gpus=1)),
                 Job(key="disk", call=gpus, resources=Resources(num_cpus=0, custom={"disk": 2})))
 said = {event.key: event.message for event in events if isinstance(event, JobMessage)}

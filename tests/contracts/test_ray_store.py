@@ -10,6 +10,7 @@ PROGRAM = """
     from pynb_dag_runner.executors import executor_factory
     from pynb_dag_runner.executors.base import Job, JobEnded, JobKept, Keep, Resources
     from pynb_dag_runner.executors.hosting import Host
+    from pynb_dag_runner.private_directory import PrivateDirectory
 
     def keep():
         yield Keep({1})
@@ -20,7 +21,7 @@ PROGRAM = """
             events += executor.wait(1.0)
         return [event.handle for event in events if isinstance(event, JobKept)]
 
-    executor = executor_factory("ray", num_cpus=2)(Host)
+    executor = executor_factory("ray", num_cpus=2)(Host, PrivateDirectory())
     # Two kinds of resources: the lanes of the first are closed for those of the second.
     executor.submit(Job(key="one", call=keep, resources=Resources(num_cpus=2)))
     handles = collect(executor, {"one"})

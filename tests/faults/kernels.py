@@ -11,6 +11,7 @@ from typing import Any
 from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.work.kernels import OWN, servers
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
@@ -22,11 +23,12 @@ MARK = "PYNB_DAG_RUNNER_TEST"
 @contextmanager
 def fork_server(*preload: str) -> Iterator[ServerPlace]:
     """A server with this process's environment."""
-    server = servers.start(preload)
-    try:
-        yield server.place
-    finally:
-        server.close()
+    with PrivateDirectory() as directory:
+        server = servers.start(preload, directory.path)
+        try:
+            yield server.place
+        finally:
+            server.close()
 
 
 @asynccontextmanager
@@ -35,14 +37,15 @@ async def kernel(
 ) -> AsyncIterator[Kernel]:
     """A kernel that works in ``folder``: forked by the server at ``place``, or started."""
     log = Log(folder / "output.log")
-    variables = {**os.environ, MARK: str(folder), **(environment or {})}
-    one = Kernel(OWN, cwd=folder, environment=variables, log=log, marker=f"{MARK}={folder}", place=place)
-    try:
-        await one.start()
-        yield one
-    finally:
-        await one.close()
-        log.close()
+    with PrivateDirectory():
+        variables = {**os.environ, MARK: str(folder), **(environment or {})}
+        one = Kernel(OWN, cwd=folder, environment=variables, log=log, marker=f"{MARK}={folder}", place=place)
+        try:
+            await one.start()
+            yield one
+        finally:
+            await one.close()
+            log.close()
 
 
 async def printed(one: Kernel, cell: str) -> str:

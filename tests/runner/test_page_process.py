@@ -18,6 +18,7 @@ from pynb_dag_runner.executors.hosting import HostServer
 from pynb_dag_runner.outcome import Outcome, TaskStatus
 from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.pages import PageProblem, Pages, PagesLeft
+from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.work import attempt_modules
 from pynb_dag_runner.work.html import to_html
@@ -60,8 +61,8 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[HostServer]:
-    started = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
+def server(directory: PrivateDirectory) -> Iterator[HostServer]:
+    started = HostServer(attempt_modules(notebooks=True), directory.path, [PAGES_ENTRY])
     yield started
     started.close()
 
@@ -180,8 +181,8 @@ def test_pages_that_no_process_survives_are_named(tmp_path: Path, monkeypatch: p
         making.close()
 
 
-def test_an_end_before_the_server_has_answered(tmp_path: Path) -> None:
-    server = HostServer(attempt_modules(notebooks=True), [PAGES_ENTRY])
+def test_an_end_before_the_server_has_answered(tmp_path: Path, directory: PrivateDirectory) -> None:
+    server = HostServer(attempt_modules(notebooks=True), directory.path, [PAGES_ENTRY])
     try:
         making = Pages(server.place)
         making.start()

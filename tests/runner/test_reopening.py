@@ -10,7 +10,6 @@ import pytest
 
 from pynb_dag_runner import Pipeline, PipelineDefinition, RunFolderError, RunStatus, UsageError, read_run
 from pynb_dag_runner.executors import executor_factory
-from pynb_dag_runner.executors.on_processes import ProcessExecutor
 from pynb_dag_runner.kept_values import UnavailableValueError, check_own, read_kept_value
 from pynb_dag_runner.parameters import Text
 from pynb_dag_runner.recording import given_again, given_records
@@ -217,7 +216,7 @@ def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(
         one_task(tmp_path, die).build(),
         output_dir=tmp_path,
         clock=BackwardClock(),
-        executor=lambda new_host: ProcessExecutor(num_cpus=1, new_host=new_host),
+        executor=executor_factory("process", num_cpus=1),
         settings=SettingsRecord(executor="process"),
         base_dir=tmp_path,
     )

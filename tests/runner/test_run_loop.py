@@ -62,7 +62,7 @@ def run_forgetfully(tmp_path: Path, losses: int, damage: Any = None) -> RunResul
     return run_dag(
         pipeline.build(),
         output_dir=tmp_path,
-        executor=lambda _: Forgetful(),
+        executor=lambda *_: Forgetful(),
         settings=SettingsRecord(executor="inline"),
         base_dir=tmp_path,
         listeners=[listen],
@@ -73,7 +73,7 @@ def test_an_interruption_that_someone_swallowed_is_raised_again(tmp_path: Path) 
     pipeline = Pipeline("p", base_dir=tmp_path)
     pipeline.function(fail)
 
-    def start(_: object) -> InlineExecutor:
+    def start(*_: object) -> InlineExecutor:
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except BaseException:  # noqa: BLE001 - as modules do when they are imported

@@ -1,14 +1,14 @@
 """An attempt whose worker does not see the run folder: its files come in parts, and make the folder they would have."""
 
 import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from pynb_dag_runner import tracking
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE, LimitsOver
+from pynb_dag_runner.executors.base import LimitsOver
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.arrivals import Arrivals
 from pynb_dag_runner.work import shipping
@@ -104,13 +104,3 @@ def test_a_file_that_never_gets_whole_is_dropped(tmp_path: Path) -> None:
     arrivals.take(tmp_path, PurePosixPath("a/b.bin"), b"half", last=False)
     arrivals.drop(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_without_a_scratch_directory_the_systems_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(SCRATCH_VARIABLE, raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    run_folder = tmp_path / "run"
-    run_folder.mkdir()
-    messages = list(run_attempt(make_spec(run_folder, inode=0)))
-    assert isinstance(messages[-1], AttemptFinished)
-    assert list(tmp_path.iterdir()) == [run_folder]

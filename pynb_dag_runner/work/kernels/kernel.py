@@ -14,8 +14,8 @@ import zmq
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 from pynb_dag_runner.process_table import describe_exit, end_marked, memory_bytes, with_mark
 from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.work import out_of_memory, processes
@@ -66,10 +66,7 @@ class Kernel:
         self._environment = environment
         self._log = log
         self._marker = marker
-        # Below /tmp whatever TMPDIR says: an ipc socket's path must stay under 107 bytes.
-        scratch = Path(os.environ.get(SCRATCH_VARIABLE, "-"))
-        parent = scratch if scratch.is_dir() else Path("/tmp")  # noqa: S108 - mkdtemp makes it safely
-        self._directory = Path(tempfile.mkdtemp(prefix="pdr-k-", dir=parent))
+        self._directory = Path(tempfile.mkdtemp(prefix="kernel-", dir=os.environ[SCRATCH_VARIABLE]))
         self.manager: Any = AsyncKernelManager(
             kernel_name=name,
             kernel_spec_manager=KernelSpecs(fork_sockets=[str(path) for path in place.sockets] if place else []),

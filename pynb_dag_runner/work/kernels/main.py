@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pynb_dag_runner.fork_server.child import die_with
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 
 _START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
 """Modules that a kernel imports and that must not be imported before a fork."""
@@ -108,7 +109,7 @@ def _imported_by_a_kernel() -> list[str]:
 def _try_kernel() -> list[str]:
     """Make a kernel and give it a cell; the modules that were imported for it."""
     before = set(sys.modules)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=os.environ[SCRATCH_VARIABLE]) as directory:
         app = _unstarted()
         app.transport, app.ip = "ipc", f"{directory}/k"
         app.connection_file = f"{directory}/kernel.json"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.executors.base import SCRATCH_VARIABLE
 from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
 from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
+from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 
 _NO_THREADS = {
     # Tasks have one thread per processor that they hold, most often one; with more, numpy starts threads at its import.
@@ -20,19 +20,14 @@ _NO_THREADS = {
 _ENTRY = "pynb_dag_runner.work.kernels.main"
 
 
-def start(preload: Sequence[str]) -> ForkServer:
+def start(preload: Sequence[str], below: Path) -> ForkServer:
     """Start a server with this process's environment.
 
     Args:
         preload: modules that notebooks import, to be imported before.
+        below: a private directory, for its sockets.
     """
-    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ}, below=_scratch())
-
-
-def _scratch() -> Path | None:
-    """What is ended by force can't clean up; the executor's directory is removed in any case."""
-    directory = Path(os.environ.get(SCRATCH_VARIABLE, "-"))
-    return directory if directory.is_dir() else None
+    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ}, below=below)
 
 
 def nearest(place: ServerPlace) -> ServerPlace:
@@ -44,7 +39,7 @@ def nearest(place: ServerPlace) -> ServerPlace:
 def _own(directory: Path, preload: tuple[str, ...]) -> ServerPlace:
     """One for each driver, which ``directory`` stands for."""
     with marks.bearing(marks.run_of(marks.own())):  # it outlives the attempt that needs it first
-        return _keep(start(preload))
+        return _keep(start(preload, Path(os.environ[SCRATCH_VARIABLE])))
 
 
 _kept: list[ForkServer] = []
