@@ -72,6 +72,12 @@ def given_records(given: Mapping[str, Any], converted: Mapping[str, Any], redact
     return records
 
 
+def secret_variables(dag: Dag) -> tuple[str, ...]:
+    """Environment variables from which secret parameters were taken: for the pipeline, not for whatever it starts."""
+    records = (_secret_record(value) for name, value in dag.given.items() if is_secret(dag.parameters.get(name)))
+    return tuple(str(record.value).removeprefix(FROM_ENVIRONMENT) for record in records if record.form == "text")
+
+
 def _secret_record(given: Any) -> GivenRecord:
     """What can be kept of a secret: where it was taken from."""
     text = given.text if isinstance(given, Text) else given

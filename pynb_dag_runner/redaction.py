@@ -6,18 +6,16 @@ and hexadecimal digits. Not found are parts of it, and whatever is compressed, e
 Standard library only: the process that writes a log loads this.
 """
 
-import base64
-import html
-import json
 import math
 import re
-import urllib.parse
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
+from pynb_dag_runner import own_names
 from pynb_dag_runner.outcome import Failure
+from pynb_dag_runner.written_forms import Form, forms_of, squeezed
 
 MASK = "**********"
 """What stands where a secret stood; pydantic's own."""
@@ -25,14 +23,57 @@ MASK = "**********"
 MIN_CHARACTERS = 4
 """A shorter text is in half of all files by chance: hiding it would destroy them and tell what it is."""
 
-_MIN_LINE_CHARACTERS = 8
-"""Lines of a secret of several lines, such as a private key, are hidden singly too if they have so many characters."""
-_MIN_INNER_CHARACTERS = 8
-"""Of base64 that does not begin with the secret; fewer are in every picture by chance."""
-_FEW_FORMS = 30
-"""So many are looked for faster one by one, at 1 GB/s, than all at once, at 30 MB/s."""
 _COUNTS = frozenset({"execution_count", "nbformat", "nbformat_minor"})
 """Numbers in a notebook that viewers rely on, and that no task sets."""
+
+
+class Search:
+    """Looks for texts in all their forms: first fast for what each form leaves as it is, then exactly for those found.
+
+    Attributes:
+        least: bytes of the shortest form.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        # Of several forms that begin at the same place a longer text's counts.
+        by_length = sorted(texts, key=lambda text: (-len(text), text))
+        self._forms = tuple(form for text in by_length for form in forms_of(text))
+        self._patterns: dict[tuple[int, ...], re.Pattern[bytes]] = {}
+        self.least = min((form.least for form in self._forms), default=sys.maxsize)
+        self._longest = max((form.longest for form in self._forms), default=0)
+        self._last = frozenset(written[:1] for form in self._forms for written in form.units[0])
+        self._by_head: dict[bytes, list[Form]] = {}
+        for form in self._forms:
+            for head in form.heads():
+                self._by_head.setdefault(head, []).append(form)
+        firsts: dict[bytes, bytes] = {}
+        for head in self._by_head:
+            firsts[head[:1]] = firsts.get(head[:1], b"") + b"\\x%02x" % head[1]
+        branches = [b"\\x%02x(?=[%b])" % (first[0], seconds) for first, seconds in firsts.items()]
+        self._heads = re.compile(b"|".join(branches) or b"(?!)")
+
+    def pattern_for(self, data: bytes) -> re.Pattern[bytes] | None:
+        """Finds the forms that ``data`` may hold; None if there are none."""
+        if len(data) < self.least:
+            return None
+        fast = squeezed(data)
+        hits = tuple(number for number, form in enumerate(self._forms) if form.anchor in fast)
+        if not hits:
+            return None
+        if hits not in self._patterns:
+            self._patterns[hits] = re.compile(b"|".join(self._forms[number].pattern() for number in hits))
+        return self._patterns[hits]
+
+    def open_from(self, data: bytes) -> int:
+        """Where the first form begins that may go on beyond the end of ``data``; its length if there is none."""
+        for head in self._heads.finditer(data, max(0, len(data) - self._longest)):
+            start = head.start()
+            for form in self._by_head[data[start : start + 2]]:
+                if len(data) - start <= form.longest and form.may_go_on(data, start):
+                    return start
+        if data[-1:] in self._last:
+            return len(data) - 1
+        return len(data)
 
 
 class Redactor:
@@ -45,11 +86,7 @@ class Redactor:
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.texts = tuple(sorted({text for text in texts if text}))
         self._numbers = frozenset(number for text in self.texts if (number := _number(text)) is not None)
-        # Of several forms that begin at the same place the longest counts.
-        forms = sorted({form for text in self.texts for form in _forms(text)}, key=lambda form: (-len(form), form))
-        self._encoded = tuple(form.encode() for form in forms)
-        self._in_text = re.compile("|".join(map(re.escape, forms))) if forms else None
-        self._in_bytes = re.compile(b"|".join(map(re.escape, self._encoded))) if forms else None
+        self._search = Search(self.texts)
 
     def __bool__(self) -> bool:
         return bool(self.texts)
@@ -62,36 +99,42 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """``text`` without secrets."""
-        return text if self._in_text is None else self._in_text.sub(MASK, text)
+        data = _encoded(text)
+        pattern = self._search.pattern_for(data)
+        return text if pattern is None else pattern.sub(MASK.encode(), data).decode("utf-8", "surrogateescape")
 
     def is_in(self, data: bytes) -> bool:
         """Whether a secret is in ``data``."""
-        if len(self._encoded) <= _FEW_FORMS:
-            return any(form in data for form in self._encoded)
-        return self._in_bytes is not None and self._in_bytes.search(data) is not None
+        pattern = self._search.pattern_for(data)
+        return pattern is not None and pattern.search(data) is not None
 
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest form of a secret."""
-        return max(map(len, self._encoded), default=0)
+    def value(self, value: Any, key: str = "") -> Any:
+        """A JSON value without secrets in its texts, keys and numbers; the same object if there are no secrets.
 
-    def value(self, value: Any) -> Any:
-        """A JSON value without secrets in its texts, keys and numbers; the same object if there are no secrets."""
-        if self._in_text is None:
+        Args:
+            key: of the dict that it stands in. Words of formats stay at their places, see :mod:`own_names`.
+        """
+        if not self:
             return value
         if isinstance(value, str):
-            return self.text(value)
+            return value if value in own_names.VALUES.get(key, ()) else self.text(value)
         if isinstance(value, dict):
             # Not the type that came in: a notebook's nodes would make a deep copy.
             return {
-                self.text(key): item if key in _COUNTS and isinstance(item, int) else self.value(item)
-                for key, item in value.items()
+                name if name in own_names.KEYS else self.text(name): (
+                    item if name in _COUNTS and isinstance(item, int) else self.value(item, name)
+                )
+                for name, item in value.items()
             }
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self.value(item, key) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool) and value in self._numbers:
             return MASK
         return value
+
+    def values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON values without secrets, by names that are none, such as those of parameters."""
+        return {name: self.value(value) for name, value in values.items()}
 
     def failure(self, failure: Failure | None) -> Failure | None:
         """A failure without secrets."""
@@ -106,7 +149,7 @@ class Redactor:
 
     def stream(self) -> "RedactedStream":
         """For bytes that come in pieces."""
-        return RedactedStream(self._encoded, self._in_bytes)
+        return RedactedStream(self._search)
 
 
 NO_SECRETS = Redactor()
@@ -115,23 +158,18 @@ NO_SECRETS = Redactor()
 class RedactedStream:
     """Redacts bytes that come in pieces, also what two pieces hold together. Memory: a piece and a form of a secret."""
 
-    def __init__(self, forms: tuple[bytes, ...], pattern: re.Pattern[bytes] | None) -> None:
-        self._pattern = pattern
-        self._longest = max(map(len, forms), default=0)
-        self._by_first: dict[int, list[bytes]] = {}
-        for form in forms:
-            self._by_first.setdefault(form[0], []).append(form)
+    def __init__(self, search: Search) -> None:
+        self._search = search
         self._held = b""
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
         """What is known to be no beginning of a secret so far, redacted."""
-        if self._pattern is None:
-            return data
         data = self._held + data
-        hold = self._open_from(data)
+        hold = self._search.open_from(data)
+        pattern = self._search.pattern_for(data)
         done, parts = 0, []
-        for match in self._pattern.finditer(data):
+        for match in pattern.finditer(data) if pattern else ():
             if match.start() >= hold:
                 break
             parts += [data[done : match.start()], MASK.encode()]
@@ -144,20 +182,11 @@ class RedactedStream:
     def end(self) -> bytes:
         """The rest, since nothing more comes."""
         rest, self._held = self._held, b""
-        if self._pattern is None or not self._pattern.search(rest):
+        pattern = self._search.pattern_for(rest)
+        if pattern is None or not pattern.search(rest):
             return rest
         self.found = True
-        return self._pattern.sub(MASK.encode(), rest)
-
-    def _open_from(self, data: bytes) -> int:
-        """Where the first form begins that may go on beyond the end of ``data``; its length if there is none."""
-        for start in range(max(0, len(data) - self._longest + 1), len(data)):
-            forms = self._by_first.get(data[start])
-            if forms is not None:
-                rest = data[start:]
-                if any(len(form) > len(rest) and form.startswith(rest) for form in forms):
-                    return start
-        return len(data)
+        return pattern.sub(MASK.encode(), rest)
 
 
 def _number(text: str) -> float | None:
@@ -168,59 +197,8 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _forms(text: str) -> Iterator[str]:
-    yield from _forms_of_line(text)
-    lines = text.splitlines()
-    if len(lines) > 1:
-        for line in {line.strip() for line in lines}:
-            if len(line) >= _MIN_LINE_CHARACTERS:
-                yield from _forms_of_line(line)
-
-
-def _forms_of_line(text: str) -> Iterator[str]:
-    literals = {text, *_literals(text)}
-    yield from literals
-    for literal in literals:
-        yield from _literals(literal)  # a text in JSON in a notebook, which is JSON
-        yield from _in_html(literal)
-    for quoted in (
-        urllib.parse.quote(text, safe=""),
-        urllib.parse.quote(text),
-        urllib.parse.quote_plus(text),
-        urllib.parse.quote_plus(text, safe="/"),
-    ):
-        yield quoted
-        yield re.sub("%..", lambda match: match[0].lower(), quoted)
-    raw = text.encode()
-    yield raw.hex()
-    yield raw.hex().upper()
-    yield from _in_base64(raw)
-
-
-def _literals(text: str) -> Iterator[str]:
-    """As it stands between quotes in JSON and in Python."""
-    for in_ascii in (True, False):
-        in_json = json.dumps(text, ensure_ascii=in_ascii)[1:-1]
-        yield in_json
-        yield in_json.replace("/", "\\/")
-        shown = ascii if in_ascii else repr
-        for single, double in product(("'", "\\'"), ('"', '\\"')):
-            quotes = {"'": single, '"': double}
-            yield "".join(quotes.get(character) or shown(character)[1:-1] for character in text)
-
-
-def _in_html(text: str) -> Iterator[str]:
-    marked = html.escape(text, quote=False)
-    yield marked
-    for single, double in product(("'", "&#x27;", "&#39;"), ('"', "&quot;", "&#34;")):
-        yield marked.replace('"', double).replace("'", single)
-
-
-def _in_base64(raw: bytes) -> Iterator[str]:
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield encode(raw).decode().rstrip("=")
-        for before in range(3):
-            # Six bits a character: those at both ends also depend on what stands beside the secret.
-            inner = encode(bytes(before) + raw).decode()[math.ceil(before * 8 / 6) : (before + len(raw)) * 8 // 6]
-            if len(inner) >= _MIN_INNER_CHARACTERS:
-                yield inner
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # the name of a file may come with such bytes
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")

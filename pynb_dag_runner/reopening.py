@@ -155,7 +155,7 @@ class Preparation:
                 "status": RunStatus.RUNNING,
                 "end": None,
                 "description": redactor.text(self.dag.description),
-                "parameters": redactor.value(recorded(self.dag.parameters)),
+                "parameters": redactor.values(recorded(self.dag.parameters)),
                 "given": given_records(self.dag.given, self.dag.parameters, redactor),
                 "target": target,
                 "settings": settings,
@@ -184,7 +184,7 @@ def prepare(run: Run, dag: Dag, base_dir: Path) -> Preparation:
     lost: dict[str, str] = {}
     kept: dict[str, Any] = {}
     while True:
-        resumption = decide(run, planned, redactor_for(dag).value(recorded(dag.parameters)), lost)
+        resumption = decide(run, planned, redactor_for(dag).values(recorded(dag.parameters)), lost)
         found = _fetch(run, dag, resumption, kept)
         if not found:
             break

@@ -23,7 +23,7 @@ from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.parameters import recorded
 from pynb_dag_runner.private_directory import MARK_VARIABLE
 from pynb_dag_runner.project import project_of
-from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for
+from pynb_dag_runner.recording import given_records, planned_tasks, redactor_for, secret_variables
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.reopening import Preparation
 from pynb_dag_runner.run_folder import Run, TaskRun, paths, read_run
@@ -31,6 +31,7 @@ from pynb_dag_runner.run_folder.lock import FolderLock
 from pynb_dag_runner.run_folder.records import DriverRecord, RunRecord, SettingsRecord, TargetRecord
 from pynb_dag_runner.run_folder.writer import RunWriter, make_run_folder
 from pynb_dag_runner.run_loop import Listener, RunLoop
+from pynb_dag_runner.secret import out_of_environment
 from pynb_dag_runner.warm import WarmProcesses
 from pynb_dag_runner.work.sweeping import sweep
 
@@ -125,6 +126,7 @@ def run_dag(
         discard.callback(_remove_empty, folder)
         stack.enter_context(FolderLock(folder))
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(out_of_environment(secret_variables(dag)))
         warm = warm or stack.enter_context(WarmProcesses.for_run(dag, settings))
         _say_that_it_starts(settings, listeners, clock)
         engine, driver = _start_engine(executor, settings, dag, base_dir, warm, stack)
@@ -135,14 +137,14 @@ def run_dag(
             description=redactor.text(dag.description),
             status=RunStatus.RUNNING,
             start=clock(),
-            parameters=redactor.value(recorded(dag.parameters)),
+            parameters=redactor.values(recorded(dag.parameters)),
             given=given_records(dag.given, dag.parameters, redactor),
             target=target,
             settings=settings,
             tasks=planned_tasks(dag, base_dir),
             driver=driver,
             git=provenance.git_record(base_dir),
-            ci=redactor.value(provenance.ci_variables(os.environ)),
+            ci=redactor.values(provenance.ci_variables(os.environ)),
             versions=provenance.library_versions(),
         )
         writer = RunWriter(folder, record)
@@ -172,6 +174,7 @@ def resume_dag(
         return _result_of(preparation.run)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(out_of_environment(secret_variables(dag)))
         if preparation.resumption.again:
             warm = stack.enter_context(WarmProcesses.for_run(dag, settings))
         else:
@@ -188,7 +191,7 @@ def resume_dag(
             target=target,
             driver=driver,
             git=provenance.git_record(base_dir),
-            ci=redactor.value(provenance.ci_variables(os.environ)),
+            ci=redactor.values(provenance.ci_variables(os.environ)),
             versions=provenance.library_versions(),
         )
         writer, earlier = RunWriter(folder, record), preparation.earlier(html=settings.html)

@@ -5,8 +5,11 @@ values of the environment variables that ``PYNB_DAG_RUNNER_REDACT`` names.
 """
 
 import os
+import threading
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
@@ -139,6 +142,35 @@ def from_environment(text: str) -> str:
     if not text.startswith(FROM_ENVIRONMENT):
         return text
     name = text.removeprefix(FROM_ENVIRONMENT)
-    if name not in os.environ:
+    value = _taken_out.get(name, os.environ.get(name))
+    if value is None:
         raise LookupError(f"there is no environment variable {name!r}")
-    return os.environ[name]
+    return value
+
+
+_taken_out: dict[str, str] = {}
+"""Variables that are not in the environment while a run goes on."""
+_runs_without: Counter[str] = Counter()
+_taking_out = threading.Lock()
+
+
+@contextmanager
+def out_of_environment(names: Iterable[str]) -> Iterator[None]:
+    """Take variables out of this process's environment for a while: what it starts does not inherit them.
+
+    :func:`from_environment` still finds them. Those that ``PYNB_DAG_RUNNER_REDACT`` names stay: tasks are to have them.
+    """
+    wanted = sorted(set(names) - set(_named()))
+    with _taking_out:
+        for name in wanted:
+            _runs_without[name] += 1
+            if name in os.environ:
+                _taken_out[name] = os.environ.pop(name)
+    try:
+        yield
+    finally:
+        with _taking_out:
+            for name in wanted:
+                _runs_without[name] -= 1
+                if not _runs_without[name] and name in _taken_out:
+                    os.environ.setdefault(name, _taken_out.pop(name))

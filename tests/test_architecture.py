@@ -31,10 +31,12 @@ FLOORS = (
         "references",
         "set_outputs",
         "stored_types",
+        "own_names",
         "redaction",
         "source_code",
         "secret",
         "template_cache",
+        "written_forms",
     },
     # 1: what decides, what executes, what is written; none knows another.
     {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},

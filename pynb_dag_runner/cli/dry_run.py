@@ -9,6 +9,7 @@ from typing import Any
 
 from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.references import OutputReference, replace_references
 from pynb_dag_runner.telling import printable, shown_path
 
@@ -24,18 +25,18 @@ def tasks_in_order(dag: Dag) -> Iterator[Task]:
             sorter.done(name)
 
 
-def plan_document(dag: Dag) -> dict[str, Any]:
+def plan_document(dag: Dag, redactor: Redactor) -> dict[str, Any]:
     """The same as JSON."""
     return {
         "pipeline": dag.name,
-        "parameters": _recorded(dag.parameters),
+        "parameters": redactor.values(_recorded(dag.parameters)),
         "tasks": [
             {
                 "name": task.name,
                 "kind": task.kind,
                 "source": _source(task),
                 "upstream": list(dag.upstream[task.name]),
-                "parameters": _recorded(task.parameters),
+                "parameters": redactor.values(_recorded(task.parameters)),
                 "options": _recorded({field.name: getattr(task.options, field.name) for field in fields(Options)}),
             }
             for task in tasks_in_order(dag)
@@ -43,18 +44,18 @@ def plan_document(dag: Dag) -> dict[str, Any]:
     }
 
 
-def plan_text(dag: Dag, cwd: Path) -> str:
+def plan_text(dag: Dag, cwd: Path, redactor: Redactor) -> str:
     """A paragraph per task; options only where they differ from the defaults. Paths are shown relative to ``cwd``."""
     count = "1 task" if len(dag.tasks) == 1 else f"{len(dag.tasks)} tasks"
     lines = [f"pipeline {dag.name!r}: {count}; nothing is run"]
-    lines += [f"  {name} = {_shown(value)}" for name, value in dag.parameters.items()]
+    lines += [f"  {name} = {redactor.text(_shown(value))}" for name, value in dag.parameters.items()]
     width = len(str(len(dag.tasks)))
     for number, task in enumerate(tasks_in_order(dag), start=1):
         lines.append(f"{number:>{width}}. {task.name}  ({task.kind} {_shown_source(task, cwd)})")
         indent = " " * (width + 4)
         if dag.upstream[task.name]:
             lines.append(f"{indent}after {', '.join(dag.upstream[task.name])}")
-        lines += [f"{indent}{name} = {_shown(value)}" for name, value in task.parameters.items()]
+        lines += [f"{indent}{name} = {redactor.text(_shown(value))}" for name, value in task.parameters.items()]
         options = ", ".join(f"{name}={_shown(value)}" for name, value in _changed_options(task.options))
         lines += [f"{indent}with {options}"] if options else []
     return "\n".join(lines) + "\n"

@@ -174,7 +174,7 @@ def _plan(dag: "Dag", as_json: bool) -> str:
     from pynb_dag_runner.recording import redactor_for
 
     redactor = redactor_for(dag)
-    return json_text(redactor.value(plan_document(dag))) if as_json else redactor.text(plan_text(dag, Path.cwd()))
+    return json_text(plan_document(dag, redactor)) if as_json else plan_text(dag, Path.cwd(), redactor)
 
 
 def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -> None:

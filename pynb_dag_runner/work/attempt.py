@@ -95,7 +95,7 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         queue_s=max(0.0, (start - spec.queued).total_seconds()),
         host=os.uname().nodename,
         pid=os.getpid(),
-        parameters=spec.redactor.value(recorded(parameters)),
+        parameters=spec.redactor.values(recorded(parameters)),
     )
     writer.record(record)
     try:
@@ -184,7 +184,8 @@ def _without_secrets(result: _Result, redactor: Redactor) -> tuple[dict[str, Any
     outputs, hidden = {}, ["return"] if result.kept_holds_secret else []
     for name, value in result.outputs.items():
         encoded = json_values.encode(value)
-        shown, shown_name = redactor.value(encoded), redactor.text(name)
+        shown = redactor.value(encoded)
+        shown_name = name if name == "return" else redactor.text(name)
         outputs[shown_name] = shown
         if (shown_name, shown) != (name, encoded):
             hidden.append(shown_name)

@@ -65,7 +65,7 @@ class Evaluation:
     ) -> None:
         self._path = work.path
         self._redactor = redactor
-        self._recorded = redactor.value(recorded(dict(parameters)))
+        self._recorded = redactor.values(recorded(dict(parameters)))
         hidden = SecretInputs()
         self._parameters = {name: replace_secrets(value, hidden.add) for name, value in parameters.items()}
         self._writer = writer

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pynb_dag_runner import own_names
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.inside import existing
@@ -36,15 +37,20 @@ def sweep(folder: Path, redactor: Redactor) -> None:
     """
     if not redactor or not folder.is_dir():
         return
-    if existing(folder, Path(paths.MLFLOW_DATABASE)):
-        sweep_database(folder / paths.MLFLOW_DATABASE, redactor)
+    # Its own words, such as the names of tables, may be a secret's: it is not searched again as a file.
+    database = folder / paths.MLFLOW_DATABASE
+    swept = (
+        {database} if existing(folder, Path(paths.MLFLOW_DATABASE)) and sweep_database(database, redactor) else set()
+    )
     for directory, directories, names in os.walk(folder, topdown=False):
         for name in names:
+            if Path(directory, name) in swept:
+                continue
             with contextlib.suppress(FileNotFoundError):  # something that the task left running removed it
                 _sweep_one(Path(directory, name), folder, redactor)
         for name in [*names, *directories]:
             with contextlib.suppress(FileNotFoundError):
-                _rename(Path(directory, name), redactor)
+                _rename(Path(directory, name), folder, redactor)
 
 
 def _sweep_one(path: Path, folder: Path, redactor: Redactor) -> None:
@@ -84,7 +90,12 @@ def _wait_for_log(path: Path) -> None:
         os.close(descriptor)
 
 
-def _rename(path: Path, redactor: Redactor) -> None:
+def _rename(path: Path, folder: Path, redactor: Redactor) -> None:
+    relative = path.relative_to(folder).as_posix()
+    if relative in own_names.FILES:
+        return
+    if relative.startswith(f"{paths.MLFLOW_ARTIFACTS}/") and path.name in own_names.MLFLOW_FILES:
+        return
     name = redactor.text(path.name)
     if name == path.name:
         return
@@ -115,12 +126,13 @@ def _sweep_file(path: Path, redactor: Redactor, rewritten: Callable[[BinaryIO, R
 
 
 def _holds_secret(file: BinaryIO, redactor: Redactor) -> bool:
-    end = b""
+    stream = redactor.stream()
     while data := file.read(_PIECE_BYTES):
-        if redactor.is_in(end + data):
+        stream.feed(data)
+        if stream.found:
             return True
-        end = (end + data)[-redactor.longest :]
-    return False
+    stream.end()
+    return stream.found
 
 
 def _any(file: BinaryIO, redactor: Redactor) -> Iterator[bytes]:

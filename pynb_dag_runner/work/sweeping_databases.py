@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from pynb_dag_runner import own_names
 from pynb_dag_runner.redaction import MASK, Redactor
 
 _LOCK_BOUND_S = 5.0
@@ -18,10 +19,13 @@ _LOCK_BOUND_S = 5.0
 _Cell = str | bytes | int | float | None
 
 
-def sweep_database(path: Path, redactor: Redactor) -> None:
+def sweep_database(path: Path, redactor: Redactor) -> bool:
     """Put stars in the place of secrets in all texts of an sqlite file, and write it anew.
 
-    An unfinished write is undone. A file that can't be read is left as it is: what sweeps other files comes after.
+    An unfinished write is undone.
+
+    Returns:
+        Whether that was done. A file that can't be read is left as it is.
     """
     with (
         contextlib.suppress(sqlite3.Error),
@@ -35,6 +39,8 @@ def sweep_database(path: Path, redactor: Redactor) -> None:
             _sweep_table(connection, table)
         connection.execute("COMMIT")
         connection.execute("VACUUM")  # what was changed or deleted before has left its bytes behind
+        return True
+    return False
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -45,6 +51,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 def _sweep_table(connection: sqlite3.Connection, table: str) -> None:
     name = _quoted(table)
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+    columns = [column for column in columns if column not in own_names.MLFLOW_COLUMNS]
     # A number that is a secret: MLflow has a column for numbers that are none.
     if {"value", "is_nan"} <= set(columns):
         connection.execute(f"UPDATE {name} SET value = 0, is_nan = 1 WHERE holds_secret(value)")  # noqa: S608
@@ -66,6 +73,8 @@ def _redacted(value: _Cell, redactor: Redactor) -> _Cell:
     if isinstance(value, bytes):
         return MASK.encode() if redactor.is_in(value) else value
     if isinstance(value, float) and not math.isfinite(value):
+        return value
+    if isinstance(value, str) and own_names.MLFLOW_KEY.fullmatch(value):
         return value
     clean: _Cell = redactor.value(value)
     return clean
