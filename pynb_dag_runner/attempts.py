@@ -1,5 +1,6 @@
 """Attempts under way, as the driver sees them: what each is given, when it began, what its death means."""
 
+import inspect
 import os
 import secrets
 import time
@@ -9,9 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.dag import NotebookSource, Task
+from pynb_dag_runner.dag import Dag, NotebookSource, Task
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.module_files import Imports, known_files, own_imports
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.plan import RetryRule
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
@@ -176,6 +178,7 @@ class LiveAttempt:
             work=work_of(self.task),
             queued=self.queued,
             parameters=parameters,
+            modules={file.name: file.path for file in known_files()},
             threads=None if "OMP_NUM_THREADS" in os.environ or terminal else max(1, int(self.task.options.num_cpus)),
             timeout_s=self.task.options.timeout_s,
             deadline=self.limit.deadline if self.limit else None,
@@ -240,6 +243,13 @@ def work_of(task: Task) -> NotebookWork | FunctionWork:
         language=notebook.language,
         kernel=source.kernel,
     )
+
+
+def imports_of(dag: Dag) -> Imports:
+    """How the modules of a pipeline's functions are found where its tasks run."""
+    functions = (task.source.function for task in dag.tasks if not isinstance(task.source, NotebookSource))
+    plain = (inspect.unwrap(getattr(function, "func", function)) for function in functions)
+    return own_imports(str(getattr(function, "__module__", None) or "builtins") for function in plain)
 
 
 def resources_of(task: Task) -> Resources:

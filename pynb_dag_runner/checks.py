@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
+from pynb_dag_runner.captured import unpicklable_variable
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task
 from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError
 from pynb_dag_runner.executors.base import Resources
+from pynb_dag_runner.module_files import known_files
 from pynb_dag_runner.parameters import notebook_problems
+from pynb_dag_runner.pickling import dumps
 from pynb_dag_runner.references import instances_in, replace_references, shown_references_in
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.secret import environment_problems, is_secret, replace_secrets, secret_problems
@@ -172,7 +173,9 @@ def _translation_problems(kernel: str, language: str, parameters: Mapping[str, A
 def _module_problems(parameters: Mapping[str, Any], cwd: Path) -> list[str]:
     """Which modules with classes of Enum members a kernel of the runner's own interpreter would not find."""
     code = source_code({name: replace_secrets(value, lambda _plain: None) for name, value in parameters.items()})
-    packages = sorted({module.partition(".")[0] for module in code.modules} - sys.stdlib_module_names)
+    files = {file.name: str(file.path) for file in known_files()}
+    wanted = {module if module in files else module.partition(".")[0] for module in code.modules}
+    packages = sorted(wanted - sys.stdlib_module_names)
     if not packages or not cwd.is_dir():
         return []
     found = subprocess.run(  # as a kernel starts: with its working directory on the search path
@@ -186,7 +189,9 @@ def _module_problems(parameters: Mapping[str, Any], cwd: Path) -> list[str]:
     origins = json.loads(found.stdout.splitlines()[-1])
     problems = []
     for package in packages:
-        here, there = getattr(sys.modules[package].__spec__, "origin", None), origins.get(package)
+        here, there = files.get(package) or getattr(sys.modules[package].__spec__, "origin", None), origins.get(package)
+        if package in files and package not in origins:
+            continue  # kernels are told where it is
         if package not in origins:
             found_instead = "which does not find it"
         elif here is not None and (there is None or os.path.realpath(here) != os.path.realpath(there)):
@@ -219,7 +224,10 @@ class _Functions:
     def pickling_problem(self, function: Callable[..., Any]) -> str | None:
         """Why it can't be sent to a worker, as the rest of a sentence; None if it can."""
         if id(function) not in self._pickled:
-            self._pickled[id(function)] = _pickling_problem(function)
+            problem = _pickling_problem(function)
+            if problem is not None and (variable := unpicklable_variable(function)) is not None:
+                problem = f"reads {variable}, and so {problem}"
+            self._pickled[id(function)] = problem
         return self._pickled[id(function)]
 
 
@@ -253,7 +261,7 @@ def _argument_problems(signature: inspect.Signature | None, name: str, parameter
 def _pickling_problem(value: Any) -> str | None:
     """Why ``value`` can't be sent to a worker, as the rest of a sentence; None if it can."""
     try:
-        cloudpickle.dumps(value)
+        dumps(value)
     except OutputNotKnownError as error:
         return f"hides {error.output}, which is looked for in lists, tuples and dicts only; {OUTPUT_ADVICE}"
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything

@@ -8,9 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from pynb_dag_runner.errors import RunFolderError
+from pynb_dag_runner.pickling import ForeignClassError, loads_of_earlier
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.inside import existing
 
@@ -54,6 +53,8 @@ def read_kept_value(run_folder: Path, attempt_folder: Path) -> Any:
         raise UnavailableValueError(f"its return value can't be read: {error.strerror}") from None
     try:
         with open(descriptor, "rb") as file:
-            return cloudpickle.load(file)
+            return loads_of_earlier(file.read())
+    except ForeignClassError as error:
+        raise UnavailableValueError(f"its return value can't be read back: {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle, or a user's class, may raise anything
         raise UnavailableValueError(f"its return value can't be unpickled: {type(error).__name__}: {error}") from None

@@ -8,7 +8,6 @@ import ast
 import difflib
 import importlib
 import importlib.util
-import keyword
 import os
 import re
 import sys
@@ -19,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import cloudpickle
-
+from pynb_dag_runner import module_files
 from pynb_dag_runner.dag import unknown_name
 from pynb_dag_runner.definitions import PipelineDefinition, notebook_pipeline
 from pynb_dag_runner.errors import LoadingError
+from pynb_dag_runner.module_files import ModuleFile
 from pynb_dag_runner.pipelines import Pipeline
 from pynb_dag_runner.run_folder.records import TargetRecord
 
@@ -63,7 +62,7 @@ def load(target: str, cwd: Path) -> PipelineDefinition | Pipeline:
     if _is_notebook(source):
         return _notebook(path, location, name)
     _check_syntax(source, location)
-    return _choose(_import_file(path, location), location, name)
+    return _choose(_import_file(path, source, location), location, name)
 
 
 def target_record(target: str, cwd: Path) -> TargetRecord:
@@ -215,10 +214,15 @@ def _check_syntax(source: bytes, shown: str) -> None:
         raise LoadingError(f"{shown!r} is not valid Python: {error}") from None
 
 
-def _import_file(path: Path, shown: str) -> ModuleType:
-    """Import a file under a name of its own; its directory comes first on ``sys.path``, as Python does for scripts."""
+def _import_file(path: Path, source: bytes, shown: str) -> ModuleType:
+    """Import a file as a module; its directory comes first on ``sys.path``, as Python does for scripts.
+
+    It is imported once, unless it has changed: what it defines is one thing in one process.
+    """
     path = path.resolve()
-    name = _free_module_name(path.stem)
+    if (module := module_files.known(path, source)) is not None:
+        return module
+    name = module_files.stable_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "there is a loader for every file that ends in .py"
     assert spec.loader is not None
@@ -230,20 +234,8 @@ def _import_file(path: Path, shown: str) -> ModuleType:
         except BaseException:
             sys.modules.pop(name, None)
             raise
-    # Workers may have no such file, and never a module of this name: functions of this file travel by value.
-    cloudpickle.register_pickle_by_value(module)
+    module_files.know(module, ModuleFile(name=name, path=path, source=source))
     return module
-
-
-def _free_module_name(stem: str) -> str:
-    """``stem`` if it can be a module's name and is free, so that siblings that import it get this module."""
-    base = stem if stem.isidentifier() and not keyword.iskeyword(stem) else "pipeline_file"
-    taken = sys.modules.keys() | sys.stdlib_module_names
-    number, name = 1, base
-    while name in taken:
-        number += 1
-        name = f"{base}_{number}"
-    return name
 
 
 def _import_module(name: str, cwd: Path) -> ModuleType:
@@ -256,14 +248,14 @@ def _import_module(name: str, cwd: Path) -> ModuleType:
                 parent = f": there is no module {error.name!r}" if error.name != name else ""
                 raise LoadingError(f"there is no module {name!r}{parent}") from None
             raise
-    if not _is_installed(module):
-        cloudpickle.register_pickle_by_value(module)
+    file = Path(module.__file__ or "").resolve()
+    if file.suffix == ".py" and not _is_installed(file):
+        module_files.know(module, ModuleFile(name=name, path=file, source=file.read_bytes()))
     return module
 
 
-def _is_installed(module: ModuleType) -> bool:
+def _is_installed(file: Path) -> bool:
     """Whether a worker with the same environment has the module too."""
-    file = Path(module.__file__ or "").resolve()
     return any(
         file.is_relative_to(Path(sysconfig.get_path(kind)).resolve()) for kind in ("stdlib", "purelib", "platlib")
     )

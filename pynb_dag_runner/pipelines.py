@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pynb_dag_runner import checks
+from pynb_dag_runner import captured, checks, module_files
 from pynb_dag_runner.dag import Dag, FunctionSource, NotebookSource, Options, Task, make_dag
 from pynb_dag_runner.executors import ExecutorName, executor_factory
 from pynb_dag_runner.programs import console_for, passes_interruptions_on, settings_of
@@ -70,6 +70,7 @@ class Pipeline:
         self._given = dict(given or {})
         self._target = target
         self._tasks: list[Task] = []
+        self._read: list[tuple[Task, Callable[..., Any], tuple[captured.Variable, ...]]] = []
         self._problems: list[str] = []
 
     def notebook(
@@ -208,12 +209,14 @@ class Pipeline:
         task = Task(
             name=name,
             source=source,
-            parameters=dict(parameters or {}),
+            parameters={name: captured.copied(value) for name, value in (parameters or {}).items()},
             after=tuple(names),
             options=options,
             owner=self,
         )
         self._tasks.append(task)
+        if isinstance(source, FunctionSource) and (read := captured.variables_of(source.function)):
+            self._read.append((task, source.function, read))
         return task
 
     def build(self) -> Dag:
@@ -222,12 +225,15 @@ class Pipeline:
         Raises:
             PipelineError: with every problem found.
         """
+        module_files.know_program()
         problems = [
             *self._problems,
             *checks.preload_problems(self.preload),
             *checks.task_problems(self._tasks),
             *wiring_problems(self._tasks),
         ]
+        for task, function, before in self._read:
+            problems += [f"task {task.name!r}: {change}" for change in captured.changes(function, before)]
         return make_dag(
             self.name,
             self._tasks,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pynb_dag_runner import events
-from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, resources_of, retry_rule
+from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, imports_of, resources_of, retry_rule
 from pynb_dag_runner.dag import Dag, NotebookSource, Task
 from pynb_dag_runner.earlier import Earlier, resumed_event, task_record
 from pynb_dag_runner.executors.base import (
@@ -107,6 +107,7 @@ class RunLoop:
         self._settled_records: deque[TaskRecord] = deque()
         self._values = Values()
         self._pages = pages
+        self._imports = imports_of(dag)
         self._cancelled = False
         self._started = self._record.resumes[-1].start if self._record.resumes else self._record.start
         self._touched = time.monotonic()
@@ -198,6 +199,7 @@ class RunLoop:
                 inputs=inputs,
                 resources=resources_of(attempt.task),
                 limits=attempt.limits,
+                imports=self._imports,
                 rescue=partial(rescue, spec),
             )
         )

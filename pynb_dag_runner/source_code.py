@@ -22,6 +22,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pynb_dag_runner.json_values import digits_problem, short_repr, text_problem
+from pynb_dag_runner.module_files import is_program_s, name_elsewhere
 
 RECEIVABLE = (
     "a notebook can receive None, bool, int, float, complex, str, bytes, paths, dates and times, timedelta, Decimal, "
@@ -246,15 +247,16 @@ class _Writer:
         kind = type(value)
         outer, *inner = kind.__qualname__.split(".")
         shown = f"{where} is a member of the Enum {kind.__qualname__}"
-        if kind.__module__ == "__main__":
+        module = name_elsewhere(kind.__module__)
+        if module is None or (kind.__module__ == "__main__" and not is_program_s(kind)):
             raise NoSourceCodeError(
                 f"{shown} of the program itself, which a notebook can't import; define it in a module"
             )
         if not _is_importable(kind):
             reason = f"which can't be imported from {kind.__module__} by that name"
             raise NoSourceCodeError(f"{shown}, {reason}; define it at a module's top level")
-        self.modules.add(kind.__module__)
-        name = ".".join([self.bind(kind.__module__, outer), *inner])
+        self.modules.add(module)
+        name = ".".join([self.bind(module, outer), *inner])
         member = next((name for name, member in kind.__members__.items() if member is value), None)
         if member is not None:
             plain = _is_name(member) and getattr(kind, member, None) is value

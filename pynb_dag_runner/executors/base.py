@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, Protocol
 
+from pynb_dag_runner.module_files import Imports, own_imports
 from pynb_dag_runner.project import PackedProject
 
 Handle = NewType("Handle", object)
@@ -61,6 +62,7 @@ class Job:
         inputs: handles of values that earlier jobs kept.
         resources: what the job holds while it runs.
         limits: beyond them its process is ended.
+        imports: how modules are found where it runs; the same for all jobs of a run.
         rescue: made in the same place if the call's process died, for what it left there; its messages count as the
             job's. Only called where that place is another machine.
     """
@@ -70,6 +72,7 @@ class Job:
     inputs: tuple[Handle, ...] = ()
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
+    imports: Imports = field(default_factory=own_imports)
     rescue: Callable[[], Generator[object]] | None = None
 
 

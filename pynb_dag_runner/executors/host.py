@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver
 from pynb_dag_runner.executors.cancellation import Cancellation
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.fork_server.child import die_with
+from pynb_dag_runner.module_files import Imports, install, make_findable
+from pynb_dag_runner.pickling import dumps, loads
 
 
 def main() -> None:
@@ -56,28 +56,29 @@ def run(_: Sequence[str], descriptors: Sequence[int]) -> None:
     directory = Path.cwd()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            request = cloudpickle.loads(connection.recv_bytes())
-            _serve(connection, *request)
+            imports, *call = loads(connection.recv_bytes())
+            _serve(connection, imports, *call)
             _back_to(directory)
 
 
-def _serve(connection: Connection, search_path: list[str], payload: bytes, inputs: list[bytes]) -> None:
-    """Make one call. Its classes may be in modules beside the pipeline's file, so the path comes before the pickle."""
+def _serve(connection: Connection, imports: Imports | None, payload: bytes, inputs: list[bytes]) -> None:
+    """Make one call. Its classes may be in modules of the user's, so these are found before it is unpickled."""
     cancellation = Cancellation()
     Frame.STARTED.send(connection)
     try:
-        # Not replaced: a job may have put entries of its own there, and modules are imported once in a process.
-        sys.path[:0] = [entry for entry in search_path if entry not in sys.path]
-        call: Any = cloudpickle.loads(payload)
-        messages: Generator[object] = call(*(cloudpickle.loads(value) for value in inputs))
+        if imports is not None:
+            install(imports)
+            make_findable(imports.files)
+        call: Any = loads(payload)
+        messages: Generator[object] = call(*(loads(value) for value in inputs))
         while True:
             message = cancellation.advance(messages)
             if isinstance(message, Keep):
-                Frame.KEPT.send(connection, message.pickled or cloudpickle.dumps(message.value))
+                Frame.KEPT.send(connection, message.pickled or dumps(message.value))
             elif isinstance(message, LimitsOver):
                 Frame.UNLIMITED.send(connection)
             else:
-                Frame.MESSAGE.send(connection, cloudpickle.dumps(message))
+                Frame.MESSAGE.send(connection, dumps(message))
     except (StopIteration, JobCancelled):
         Frame.ENDED.send(connection)
     except ConnectionError:

@@ -13,8 +13,6 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Literal
 
-import cloudpickle
-
 from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import Limits
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
@@ -29,6 +27,8 @@ from pynb_dag_runner.fork_server.client import (
     own_oom_score_adj,
 )
 from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.module_files import Imports
+from pynb_dag_runner.pickling import dumps
 from pynb_dag_runner.process_table import describe_exit, end_marked, tree_memory_bytes
 
 HOST = "pynb_dag_runner.executors.host"
@@ -86,6 +86,7 @@ class Host:
             self._poll.register(waitable, select.POLLIN)
         self._watch = _Watch(self.pid, Limits())
         self._has_spoken = False
+        self._imports: bytes | None = None
 
     @property
     def alive(self) -> bool:
@@ -101,18 +102,23 @@ class Host:
         """Seconds until :meth:`step` must be called although nothing became readable."""
         return self._watch.next_look_s()
 
-    def begin(self, search_path: list[str], payload: bytes, inputs: list[bytes], limits: Limits) -> None:
-        """Give it a job.
+    def takes(self, imports: Imports) -> bool:
+        """Whether it can take a job: modules that it has imported for another run are those of that run."""
+        return self.alive and self._imports in (None, imports.identity)
+
+    def begin(self, imports: Imports, payload: bytes, inputs: list[bytes], limits: Limits) -> None:
+        """Give it a job that it takes.
 
         Args:
-            search_path: entries for ``sys.path``.
+            imports: how it finds the modules.
             payload: the pickled call.
             inputs: pickled arguments.
         """
         self._watch = _Watch(self.pid, limits)
         self._has_spoken = False
         with contextlib.suppress(ConnectionError):  # it died; the next step says so
-            self._connection.send_bytes(cloudpickle.dumps((search_path, payload, inputs)))
+            self._connection.send_bytes(dumps((imports if self._imports is None else None, payload, inputs)))
+        self._imports = imports.identity
 
     def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
         """What happened next; None if nothing did within ``timeout_s``.

@@ -1,4 +1,8 @@
-"""Jobs in this process, one at a time, in the order in which they were submitted: for debuggers."""
+"""Jobs in this process, one at a time, in the order in which they were submitted: for debuggers.
+
+Calls, their inputs and what they keep are pickled and unpickled, as on their way to another process and back: a job
+gets values of its own, and what can't be pickled fails here as there.
+"""
 
 import os
 import signal
@@ -21,6 +25,8 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
+from pynb_dag_runner.module_files import make_findable
+from pynb_dag_runner.pickling import dumps, loads
 from pynb_dag_runner.project import PackedProject
 
 
@@ -49,8 +55,8 @@ class InlineExecutor:
         self._queue.append(job)
 
     def put(self, value: Any) -> Handle:
-        """A handle is the value itself here."""
-        return Handle(value)
+        """A handle is the value's pickle here."""
+        return Handle(dumps(value))
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         """Run the current job up to its next message. The work happens here, so ``timeout_s`` can't be kept."""
@@ -68,7 +74,7 @@ class InlineExecutor:
             death = "".join(traceback.format_exception(error))
             return [JobEnded(key=job.key, death=death, cancelled=isinstance(error, KeyboardInterrupt))]
         if isinstance(message, Keep):
-            return [JobKept(key=job.key, handle=Handle(message.value))]
+            return [JobKept(key=job.key, handle=Handle(message.pickled or dumps(message.value)))]
         return [JobMessage(key=job.key, message=message)]
 
     def _start_next(self, timeout_s: float) -> list[JobEvent]:
@@ -79,7 +85,12 @@ class InlineExecutor:
         if job.key in self._cancelled:
             return [JobEnded(key=job.key, cancelled=True)]
         self._number = marks.new_member(marks.own())
-        self._current = (job, job.call(*job.inputs))
+        make_findable(job.imports.files)
+        try:
+            call, inputs = loads(dumps(job.call)), [loads(_pickle_of(handle)) for handle in job.inputs]
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return [JobEnded(key=job.key, death="".join(traceback.format_exception(error)))]
+        self._current = (job, call(*inputs))
         return [JobStarted(key=job.key, host=os.uname().nodename, pid=os.getpid())]
 
     def cancel(self, key: str, *, force: bool = False) -> None:
@@ -96,6 +107,11 @@ class InlineExecutor:
         """Drop what is queued."""
         self._queue.clear()
         self._current = None
+
+
+def _pickle_of(handle: Handle) -> bytes:
+    assert isinstance(handle, bytes)
+    return handle
 
 
 class _Anything(dict[str, float]):

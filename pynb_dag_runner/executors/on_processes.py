@@ -2,15 +2,12 @@
 
 import os
 import socket
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
-
-import cloudpickle
 
 from pynb_dag_runner.executors.base import (
     Handle,
@@ -27,6 +24,7 @@ from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
+from pynb_dag_runner.pickling import dumps, loads
 from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.project import PackedProject
 
@@ -76,7 +74,7 @@ class ProcessExecutor:
 
     def put(self, value: Any) -> Handle:
         """Keep a value in a file of its own, as its pickle."""
-        return self._keep(cloudpickle.dumps(value))
+        return self._keep(dumps(value))
 
     def _keep(self, pickled: bytes) -> Handle:
         self._kept += 1
@@ -99,17 +97,19 @@ class ProcessExecutor:
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
-        host = self._host()
+        host = self._host(job)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
-        host.begin([entry for entry in sys.path if entry], cloudpickle.dumps(job.call), inputs, job.limits)
+        host.begin(job.imports, dumps(job.call), inputs, job.limits)
 
-    def _host(self) -> Host:
-        while self._idle:
-            host = self._idle.pop()
-            if host.alive:
+    def _host(self, job: Job) -> Host:
+        for host in reversed(self._idle.copy()):
+            if not host.alive:
+                self._idle.remove(host)
+                host.close()  # it died while it had nothing to do, with its server, say
+            elif host.takes(job.imports):
+                self._idle.remove(host)
                 return host
-            host.close()  # it died while it had nothing to do, with its server, say
         return self._new_host()
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
@@ -141,7 +141,7 @@ class ProcessExecutor:
                 case (Frame.KEPT, content):
                     self._events.append(JobKept(key=job.key, handle=self._keep(content)))
                 case (_, content):
-                    self._events.append(JobMessage(key=job.key, message=cloudpickle.loads(content)))
+                    self._events.append(JobMessage(key=job.key, message=loads(content)))
 
     def _release(self, job: Job, host: Host) -> None:
         del self._running[job.key]

@@ -8,13 +8,10 @@ retries (``max_retries=0``): a silent second run would write over the first one'
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-import cloudpickle
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.base import (
@@ -35,6 +32,7 @@ from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
 from pynb_dag_runner.executors.ray_store import RayStore
+from pynb_dag_runner.pickling import dumps, loads
 from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.project import PackedProject
 
@@ -136,9 +134,9 @@ class RayExecutor:
         if needed.memory:
             options["memory"] = needed.memory
         request = Request(
-            search_path=tuple(entry for entry in sys.path if entry),
-            call=cloudpickle.dumps(job.call),
-            rescue=cloudpickle.dumps(job.rescue) if job.rescue is not None else None,
+            imports=job.imports,
+            call=dumps(job.call),
+            rescue=dumps(job.rescue) if job.rescue is not None else None,
             limits=job.limits,
             project=self._project,
         )
@@ -191,7 +189,7 @@ class RayExecutor:
                 return JobMessage(key=job.key, message=item)
             case Ended():
                 return self._end(generator, item)
-        return JobMessage(key=job.key, message=cloudpickle.loads(item))
+        return JobMessage(key=job.key, message=loads(item))
 
     def _end(self, generator: Any, ended: Ended, *, lost: bool = False) -> JobEnded:
         job = self._jobs.pop(generator)

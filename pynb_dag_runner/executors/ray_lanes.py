@@ -12,7 +12,6 @@ import secrets
 import select
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,8 +19,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import cloudpickle
 
 from pynb_dag_runner.executors.base import (
     Job,
@@ -38,6 +35,7 @@ from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
 from pynb_dag_runner.executors.ray_store import RayStore
+from pynb_dag_runner.pickling import dumps, loads
 from pynb_dag_runner.private_directory import is_same_user
 
 _PATIENCE_S = 0.05
@@ -262,8 +260,8 @@ class Lanes:
         lane.job, lane.process = job, None
         self._by_key[job.key] = lane
         request = Request(
-            search_path=tuple(entry for entry in sys.path if entry),
-            call=cloudpickle.dumps(job.call),
+            imports=job.imports,
+            call=dumps(job.call),
             rescue=None,
             limits=job.limits,
             project=None,
@@ -286,7 +284,7 @@ class Lanes:
         assert job is not None
         match said:
             case bytes():
-                self._events.append(JobMessage(key=job.key, message=cloudpickle.loads(said)))
+                self._events.append(JobMessage(key=job.key, message=loads(said)))
             case Began(host=host, pid=pid):
                 lane.process = said
                 self._events.append(JobStarted(key=job.key, host=host, pid=pid))

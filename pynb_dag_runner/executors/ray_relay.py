@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +18,7 @@ from pynb_dag_runner.executors.base import Limits, LimitsOver
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
+from pynb_dag_runner.module_files import Imports, moved
 from pynb_dag_runner.private_directory import PrivateDirectory, is_same_user
 from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
 
@@ -29,7 +30,7 @@ RESCUE_BOUND_S = 120.0
 class Request:
     """What a relay needs; calls are pickled, for the host to unpickle."""
 
-    search_path: tuple[str, ...]
+    imports: Imports
     call: bytes
     rescue: bytes | None
     limits: Limits
@@ -76,9 +77,9 @@ class _ClusterWorker:
         if project is not None and not _is_here(project):
             self._places = unpack(ray.get(project.archive), project.roots, self._directory.path / "project")
 
-    def search_path(self, entries: Iterable[str]) -> list[str]:
-        """Entries of the driver's ``sys.path``, as far as they mean something here."""
-        return [found for entry in entries if Path(found := str(here(Path(entry), self._environment))).exists()]
+    def imports(self, imports: Imports) -> Imports:
+        """The driver's, with what stands here for its directories, as far as something does."""
+        return moved(imports, lambda path: here(path, self._environment))
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -107,9 +108,9 @@ def relay(request: Request, inputs: list[Any]) -> Iterator[object]:
     if not is_watched() and _cluster is None:
         _cluster = _ClusterWorker(ray, request.project)
     new_host = Host if _cluster is None else _cluster.host
-    search_path = list(request.search_path) if _cluster is None else _cluster.search_path(request.search_path)
+    imports = request.imports if _cluster is None else _cluster.imports(request.imports)
     values = [ray.get(reference) for reference in inputs]
-    yield from _made(request, search_path, values, new_host)
+    yield from _made(request, imports, values, new_host)
 
 
 def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], Host]) -> Iterator[bytes]:
@@ -143,7 +144,7 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
             except (EOFError, ConnectionError):
                 return
             ended = Ended()
-            messages = _made(request, list(request.search_path), values, new_host)
+            messages = _made(request, request.imports, values, new_host)
             for message in messages:
                 if isinstance(message, Ended):
                     ended = message
@@ -155,22 +156,24 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
             driver.send(ended)
 
 
-def _made(request: Request, search_path: list[str], values: list[bytes], new_host: Callable[[], Host]) -> Iterator[Any]:
+def _made(request: Request, imports: Imports, values: list[bytes], new_host: Callable[[], Host]) -> Iterator[Any]:
     """Have one call made by the idle host or a new one; what it says, where it is before that."""
     global _idle_host
     import ray
 
     host, _idle_host = _idle_host, None
-    if host is None or not host.alive:
+    if host is None or not host.takes(imports):
+        if host is not None:
+            host.close()
         host = new_host()
     try:
         yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
-        ended = yield from _relayed(host, search_path, request.call, values, request.limits)
+        ended = yield from _relayed(host, imports, request.call, values, request.limits)
         if not host.alive:
             host.close()  # and with it all that the job left behind, before its end is told
             host = new_host()
             if request.rescue is not None:
-                yield from _relayed(host, search_path, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
+                yield from _relayed(host, imports, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
         if ended.death is not None:
             yield ended
         if host.alive:
@@ -182,9 +185,9 @@ def _made(request: Request, search_path: list[str], values: list[bytes], new_hos
 
 
 def _relayed(
-    host: Host, search_path: list[str], call: bytes, values: list[bytes], limits: Limits
+    host: Host, imports: Imports, call: bytes, values: list[bytes], limits: Limits
 ) -> Generator[object, None, Ended]:
-    host.begin(search_path, call, values, limits)
+    host.begin(imports, call, values, limits)
     while True:
         match host.step(host.next_look_s()):
             case (Frame.STARTED, _) | None:

@@ -8,9 +8,8 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-import cloudpickle
-
 from pynb_dag_runner.executors.base import Handle
+from pynb_dag_runner.pickling import dumps
 
 
 class RayStore:
@@ -27,7 +26,7 @@ class RayStore:
 
     def put(self, value: Any) -> Handle:
         """Keep a picklable value of the driver's."""
-        return self.keep(self._ray.put(cloudpickle.dumps(value)))
+        return self.keep(self._ray.put(dumps(value)))
 
     def keep(self, reference: Any) -> Handle:
         """Keep what a task of Ray's left in the store."""

@@ -6,6 +6,7 @@ critical path, as downstream tasks start meanwhile.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from pynb_dag_runner import json_values, marks, tracking
 from pynb_dag_runner.executors.base import JobCancelled, Keep
+from pynb_dag_runner.module_files import KERNEL_VARIABLE
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.parameters import recorded
+from pynb_dag_runner.pickling import dumps
+from pynb_dag_runner.project import here
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptRecord, Error, KernelStart, TrackingRecord
@@ -128,9 +130,11 @@ def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
     """Environment variables that tell a task which attempt it is."""
     # As Ray does it: libraries that start a thread per processor in each of several processes slow each other down.
     threads = {} if spec.threads is None else {"OMP_NUM_THREADS": str(spec.threads)}
+    modules = {name: str(here(path)) for name, path in spec.modules.items()}
     return {
         **threads,
         **marks.environment(),
+        **({KERNEL_VARIABLE: json.dumps(modules)} if modules and isinstance(spec.work, NotebookWork) else {}),
         **native_mlflow.environment(spec.folder),
         tracking.ATTEMPT_DIR_VARIABLE: str(spec.folder),
         "PYNB_DAG_RUNNER_RUN_ID": spec.run_id,
@@ -247,7 +251,7 @@ def _take_return_value(value: Any, result: _Result, writer: AttemptWriter, redac
         result.outputs["return"] = value
         return
     try:
-        pickled = cloudpickle.dumps(value)
+        pickled = dumps(value)
         result.kept_holds_secret = redactor.is_in(pickled)
         if not result.kept_holds_secret:
             writer.return_value(pickled)

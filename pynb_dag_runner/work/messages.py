@@ -55,6 +55,7 @@ class AttemptSpec:
         scratch: name, unique to this attempt, of the temporary directory in which such a worker keeps the files.
         queued: when nothing but a free slot was missing any more, UTC.
         parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
+        modules: paths of the user's files by the names of the modules that they are; for a notebook's kernel.
         threads: how many threads numerical libraries should use (OMP_NUM_THREADS); None: what the user set.
         timeout_s: seconds from the start until the attempt is ended; None: no limit.
         deadline: when the run's own time limit is over, UTC; None: it has none.
@@ -73,6 +74,7 @@ class AttemptSpec:
     work: NotebookWork | FunctionWork
     queued: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, Path] = field(default_factory=dict)
     threads: int | None = None
     timeout_s: float | None = None
     deadline: datetime | None = None

@@ -21,6 +21,7 @@ from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
 from pynb_dag_runner.fork_server.client import ForkServer, ask
 from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.module_files import own_imports
 from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.process_table import with_mark
 
@@ -38,7 +39,7 @@ def said_by(host: Host, call: Callable[[], Generator[object]], limits: Limits | 
     """What a job says, and how it ended."""
     import cloudpickle
 
-    host.begin(sys.path, cloudpickle.dumps(call), [], limits or Limits())
+    host.begin(own_imports(), cloudpickle.dumps(call), [], limits or Limits())
     messages: list[Any] = []
     while True:
         match host.step(10.0):

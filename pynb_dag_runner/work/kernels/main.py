@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pynb_dag_runner.fork_server.child import die_with
+from pynb_dag_runner.module_files import install_in_kernel
 from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
 
 _START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
@@ -31,6 +32,7 @@ def main() -> None:
     die_with(int(os.environ.get("JPY_PARENT_PID", os.getppid())))
     # Ray blocks SIGINT in its workers, and children inherit the mask: without this no cell could be interrupted.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    install_in_kernel()
     from pynb_dag_runner.work.kernels.application import KernelApp
 
     KernelApp.launch_instance([*_options(), *sys.argv[1:]])
@@ -126,6 +128,7 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
         descriptors: a pipe, to which a byte is written once the kernel's sockets are bound.
     """
     (ready,) = descriptors
+    install_in_kernel()
     app = _unstarted()
     _, app.connection_file = arguments
     try:
