@@ -269,7 +269,8 @@ def make_dag(
     if not tasks and not found:
         found.append("it has no task; add one with p.notebook(...) or p.function(...)")
     try:
-        graphlib.TopologicalSorter(upstream).prepare()
+        if len(known) == len(tasks):  # of two tasks with one name, edges of both would be one task's
+            graphlib.TopologicalSorter(upstream).prepare()
     except graphlib.CycleError as error:
         cycle = " -> ".join(error.args[1])
         found.append(f"tasks wait for each other in a cycle: {cycle}")

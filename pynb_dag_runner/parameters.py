@@ -4,13 +4,11 @@ import contextlib
 import inspect
 import json
 import keyword
-import os
 import shlex
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from pynb_dag_runner.secret import (
     secret_problems,
     secrets_in,
 )
+from pynb_dag_runner.settled import settled
 from pynb_dag_runner.source_code import RECEIVABLE, is_numpy_scalar, source_problem
 
 _JSON_RECEIVABLE = "can receive None, bool, int, float, str, and lists and dicts of these"
@@ -126,16 +125,17 @@ def convert(
                 problems.append(f"parameter {spec.name!r} needs a value of type {spec.type_name}")
             converted[spec.name] = _settle(spec.default, defaults_relative_to, spec.name, problems)
             continue
+        given = values[spec.name]
+        directory = (given.directory if isinstance(given, Text | GivenBefore) else None) or given_relative_to
+        given = given.value if isinstance(given, GivenBefore) else given
         try:
-            value = _convert_one(spec, _looked_up(spec, values[spec.name]))
+            value = _convert_one(spec, _looked_up(spec, given))
         except LookupError as error:
             problems.append(f"parameter {spec.name!r}: {error.args[0]}")
             continue
         except pydantic.ValidationError as error:
-            problems.append(_problem(spec, values[spec.name], error))
+            problems.append(_problem(spec, given, error))
             continue
-        given = values[spec.name]
-        directory = given.directory if isinstance(given, Text) and given.directory else given_relative_to
         converted[spec.name] = _settle(value, directory, spec.name, problems)
     for name, value in converted.items():
         problems += secret_problems(value, f"parameter {name!r}")
@@ -153,6 +153,14 @@ class Text:
 
     text: str
     directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBefore:
+    """A value as it was given to an earlier process, whose current directory was ``directory``."""
+
+    value: Any
+    directory: Path | None
 
 
 def _looked_up(spec: ParameterSpec, value: Any) -> Any:
@@ -272,41 +280,10 @@ def _place(value: Any, loc: tuple[int | str, ...]) -> str:
 
 def _settle(value: Any, base: Path, name: str, problems: list[str]) -> Any:
     try:
-        return _settled(value, base, {})
+        return settled(value, base)
     except RecursionError:
         problems.append(f"parameter {name!r} is nested too deeply")
         return None
-
-
-def _settled(value: Any, base: Path, made: dict[int, Any]) -> Any:
-    """A copy of ``value`` that means the same elsewhere: paths taken from ``base``, time zones of the standard library.
-
-    Args:
-        value: changed are also items of lists, tuples, sets and dicts.
-        base: directory that relative paths are taken from.
-        made: copies of the lists and dicts that were met before, by ``id``: they may contain themselves.
-    """
-    if isinstance(value, Path):
-        # Path.expanduser raises where there is no such user; shells leave "~nobody" alone, and so does os.path's.
-        return Path(os.path.abspath(base / os.path.expanduser(value)))  # noqa: PTH111
-    if isinstance(value, datetime | time) and isinstance(value.tzinfo, pydantic_core.TzInfo):
-        offset = value.tzinfo.utcoffset(None)
-        return value.replace(tzinfo=timezone(offset or timedelta()))
-    if id(value) in made:
-        return made[id(value)]
-    if type(value) is list:
-        items: list[Any] = []
-        made[id(value)] = items
-        items.extend(_settled(item, base, made) for item in value)
-        return items
-    if type(value) is dict:
-        table: dict[Any, Any] = {}
-        made[id(value)] = table
-        table.update((_settled(key, base, made), _settled(item, base, made)) for key, item in value.items())
-        return table
-    if type(value) in (tuple, set, frozenset):
-        return type(value)(_settled(item, base, made) for item in value)
-    return value
 
 
 def notebook_problems(parameters: Mapping[str, Any], language: str = "python") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
 from pynb_dag_runner.fingerprints import fingerprint
 from pynb_dag_runner.json_values import decode, encode, json_problem
-from pynb_dag_runner.parameters import Text
+from pynb_dag_runner.parameters import GivenBefore, Text
 from pynb_dag_runner.redaction import Redactor
 from pynb_dag_runner.run_folder.records import GivenRecord, OptionsRecord, PlannedTask
 from pynb_dag_runner.secret import FROM_ENVIRONMENT, is_secret, redactor_of
@@ -61,7 +61,7 @@ def given_records(given: Mapping[str, Any], converted: Mapping[str, Any], redact
 
     Args:
         given: as given.
-        converted: the same as the pipeline got them: with absolute paths, so that the directory does not matter.
+        converted: the same as the pipeline got them.
         redactor: knows the secrets; what holds one is not written down.
     """
     records = {}
@@ -87,12 +87,16 @@ def _secret_record(given: Any) -> GivenRecord:
 
 
 def _given_record(given: Any, converted: Any) -> GivenRecord:
-    if json_problem(converted) is None:
-        return GivenRecord(form="json", value=encode(converted))
-    if type(converted) is type(Path()):
-        return GivenRecord(form="path", value=str(converted))
+    """The value as it was given, since a later pipeline may convert it to another type; else as it was converted."""
+    directory = str((given.directory if isinstance(given, Text | GivenBefore) else None) or Path.cwd())
+    given = given.value if isinstance(given, GivenBefore) else given
     if isinstance(given, Text):
-        return GivenRecord(form="text", value=given.text)
+        return GivenRecord(form="text", value=given.text, directory=directory)
+    for value in (given, converted):
+        if json_problem(value) is None:
+            return GivenRecord(form="json", value=encode(value), directory=directory)
+        if type(value) is type(Path()):
+            return GivenRecord(form="path", value=str(value), directory=directory)
     return GivenRecord(form="none")
 
 
@@ -100,15 +104,16 @@ def given_again(records: Mapping[str, GivenRecord], directory: Path | None) -> t
     """The parameters that were given, and the names of those whose values were not, or could not be, written down.
 
     Args:
-        directory: the current directory of then, for relative paths in texts.
+        directory: the current directory of then, for relative paths, where the record does not say it.
     """
     values: dict[str, Any] = {}
     for name, record in records.items():
+        then = Path(record.directory) if record.directory else directory
         match record.form:
             case "json":
-                values[name] = decode(record.value)
+                values[name] = GivenBefore(decode(record.value), then)
             case "path":
-                values[name] = Path(str(record.value))
+                values[name] = GivenBefore(Path(str(record.value)), then)
             case "text":
-                values[name] = Text(str(record.value), directory)
+                values[name] = Text(str(record.value), then)
     return values, tuple(name for name, record in records.items() if record.form == "none")

@@ -33,6 +33,7 @@ FLOORS = (
         "python_cells",
         "references",
         "set_outputs",
+        "settled",
         "stored_types",
         "own_names",
         "redaction",
@@ -61,8 +62,9 @@ FLOORS = (
     {"definitions"},
     # 10: from a target to a pipeline.
     {"loading"},
-    # 11: the door.
+    # 11: the door, and the handle for an interpreter.
     {"cli"},
+    {"__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

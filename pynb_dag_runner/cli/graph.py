@@ -10,7 +10,12 @@ from pynb_dag_runner.cli.streams import stdout_for_result
 from pynb_dag_runner.errors import UsageError
 
 _Format = Literal["mermaid", "dot", "svg"]
-_FORMAT_OF_SUFFIX: dict[str, _Format] = {".svg": "svg", ".dot": "dot", ".gv": "dot"}
+_FORMAT_OF_SUFFIX: dict[str, _Format] = {
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    **dict.fromkeys((".mmd", ".mermaid", ".md", ".txt", ""), "mermaid"),
+}
 
 
 @click.command(short_help="Draw a pipeline or a run as mermaid, dot or svg.", epilog=TARGET_HELP)
@@ -20,7 +25,7 @@ _FORMAT_OF_SUFFIX: dict[str, _Format] = {".svg": "svg", ".dot": "dot", ".gv": "d
     "--format",
     "graph_format",
     type=click.Choice(["mermaid", "dot", "svg"]),
-    help="What to draw; if not given, the output file's suffix tells, else mermaid.",
+    help="What to draw; if not given, the output file's suffix tells, on stdout mermaid.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of to stdout."
@@ -33,9 +38,9 @@ def graph(
     output: Path | None,
 ) -> int:
     """Draw the DAG of the pipeline TARGET, or of a run."""
-    suffix = output.suffix if output else ""
+    graph_format = graph_format or _format_of(output)
     with stdout_for_result() as out:
-        text = _draw(target, parameter, parameters_file, graph_format or _FORMAT_OF_SUFFIX.get(suffix, "mermaid"))
+        text = _draw(target, parameter, parameters_file, graph_format)
         if output is None:
             out.write(text if text.endswith("\n") else text + "\n")
             return 0
@@ -44,6 +49,15 @@ def graph(
         except OSError as error:
             raise UsageError(f"the file {str(output)!r} can't be written: {error.strerror}") from None
     return 0
+
+
+def _format_of(output: Path | None) -> _Format:
+    """What a file's suffix says; a picture that we can't draw is not filled with text."""
+    suffix = output.suffix.lower() if output else ""
+    if suffix not in _FORMAT_OF_SUFFIX:
+        known = ", ".join(name for name in _FORMAT_OF_SUFFIX if name)
+        raise UsageError(f"--output: got {str(output)!r}, expected a name that ends in one of {known}, or a --format")
+    return _FORMAT_OF_SUFFIX[suffix]
 
 
 def _draw(target: str, parameter: dict[str, str], parameters_file: Path | None, graph_format: _Format) -> str:

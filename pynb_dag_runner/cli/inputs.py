@@ -32,7 +32,7 @@ def parameter_options(command: _Function) -> _Function:
         multiple=True,
         metavar="KEY=VALUE",
         callback=_key_values,
-        help="A parameter; converted to the type that the pipeline's signature gives. Repeatable.",
+        help="A parameter, converted to its type in the pipeline's signature; a list as in 'xs=[1, 2]'. Repeatable.",
     )(command)
 
 

@@ -108,7 +108,8 @@ class GivenRecord(Record):
     form: Literal["json", "path", "text", "none"] = Field(
         description="text: as typed, to be converted by its annotation; none: it can't be written, or must not be"
     )
-    value: JsonValue = None
+    value: JsonValue = Field(default=None, description="as given; what it became stands in parameters")
+    directory: str = Field(default="", description="the current directory then, for relative paths")
 
 
 class SettingsRecord(Record):

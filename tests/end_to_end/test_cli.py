@@ -278,3 +278,19 @@ def test_graph_takes_its_format_from_the_files_name(project: Path) -> None:
     done = pynb("graph", "sums.py", "--output", "dag.svg", cwd=project)
     assert (done.returncode, done.stdout) == (0, "")
     assert "<svg" in (project / "dag.svg").read_text()
+
+
+def test_a_picture_that_can_not_be_drawn_is_not_filled_with_text(project: Path) -> None:
+    done = pynb("graph", "sums.py", "--output", "dag.png", cwd=project)
+    assert done.returncode == 2
+    assert "--output: got 'dag.png', expected a name that ends in one of .svg, .dot, " in done.stderr
+    assert not (project / "dag.png").exists()
+    assert pynb("graph", "sums.py", "--output", "dag.png", "--format", "dot", cwd=project).returncode == 0
+    assert (project / "dag.png").read_text().startswith("digraph")
+
+
+def test_an_interpreter_runs_the_package() -> None:
+    command = [sys.executable, "-m", "pynb_dag_runner", "list", "no such directory"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")

@@ -56,6 +56,13 @@ def test_names_that_are_used_twice() -> None:
     assert problems(task("a"), task("a")) == ("two tasks are called 'a'; give one another name with name=...",)
 
 
+def test_two_tasks_with_one_name_make_no_cycle_beside() -> None:
+    first = task("a")
+    assert problems(first, task("b", after=["a"]), task("a", parameters={"x": [first.output()]}, after=["b"])) == (
+        "two tasks are called 'a'; give one another name with name=...",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

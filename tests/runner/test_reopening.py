@@ -76,8 +76,9 @@ def test_a_pickle_behind_a_link_is_not_read(tmp_path: Path) -> None:
         (3, 3),
         (float("inf"), float("inf")),
         ({"a": [1.5, None, "x"]}, {"a": [1.5, None, "x"]}),
-        (Path("data"), Path("/then/data")),
-        (Text("data"), Path("/then/data")),
+        (Path("data"), Path("data").absolute()),
+        (Text("data"), Path("data").absolute()),
+        (Text("data", Path("/then")), Path("/then/data")),
         (Text("2026-01-02"), date(2026, 1, 2)),
     ],
 )
@@ -90,6 +91,31 @@ def test_what_was_given_can_be_given_again(given: Any, converted: Any) -> None:
 
     definition.__annotations__["x"] = type(converted)
     assert PipelineDefinition(definition).define(values).parameters == {"x": converted}
+
+
+def test_what_was_given_is_converted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(p: Pipeline, n: float, data: Path) -> None: ...
+
+    def second(p: Pipeline, n: int, data: Path) -> None: ...
+
+    (tmp_path / "then").mkdir()
+    monkeypatch.chdir(tmp_path / "then")
+    given: Any = {"n": Text("6"), "data": "x.csv"}
+    dag_parameters = PipelineDefinition(first).define(given).parameters
+    assert dag_parameters == {"n": 6.0, "data": tmp_path / "then" / "x.csv"}
+    records = given_records(given, dag_parameters, NO_SECRETS)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # a run that was resumed can be resumed again
+        again, _missing = given_again(records, tmp_path / "another")
+        found = PipelineDefinition(second).define(again).parameters
+        assert found == {"n": 6, "data": tmp_path / "then" / "x.csv"}
+        assert type(found["n"]) is int
+        records = given_records(again, found, NO_SECRETS)
+
+
+def test_what_json_can_not_hold_is_given_again_as_it_was_converted() -> None:
+    records = given_records({"x": (1, 2)}, {"x": [1, 2]}, NO_SECRETS)
+    assert (records["x"].form, records["x"].value) == ("json", [1, 2])
 
 
 def test_what_can_not_be_written_down_is_named() -> None:

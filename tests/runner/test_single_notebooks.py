@@ -7,7 +7,8 @@ from typing import Any
 import numpy
 import pytest
 
-from pynb_dag_runner.definitions import notebook_pipeline
+from pynb_dag_runner import Pipeline
+from pynb_dag_runner.definitions import PipelineDefinition, notebook_pipeline
 from pynb_dag_runner.errors import ParameterError
 from pynb_dag_runner.parameters import Text
 
@@ -89,3 +90,12 @@ def test_a_text_that_means_nothing(tmp_path: Path, name: str, typed: str, proble
 @pytest.mark.parametrize("value", [numpy.int64(3), numpy.float32(1.5), None, 2.5])
 def test_a_value_from_python_stays_what_it_is(tmp_path: Path, value: Any) -> None:
     assert given(tmp_path, "count", value) is value
+
+
+def test_a_list_by_default_is_written_as_json() -> None:
+    def define(p: Pipeline, xs=[1, 2]) -> None: ...  # type: ignore[no-untyped-def] # noqa: ANN001 - as people do
+
+    definition = PipelineDefinition(define)
+    assert definition.define({"xs": Text("[3]")}).parameters == {"xs": [3]}
+    with pytest.raises(ParameterError, match=r"got '1,2', expected list \| None .*: -p 'xs=\[1, 2\]'"):
+        definition.define({"xs": Text("1,2")})
