@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.captured import unpicklable_variable
+from pynb_dag_runner.captured import unpicklable_variable, variables_of
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task
 from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.module_files import known_files
 from pynb_dag_runner.parameters import notebook_problems
 from pynb_dag_runner.pickling import dumps
-from pynb_dag_runner.references import instances_in, replace_references, shown_references_in
+from pynb_dag_runner.references import instances_in, references_in, replace_references, shown_references_in
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.secret import environment_problems, is_secret, replace_secrets, secret_problems
 from pynb_dag_runner.source_code import source_code
@@ -227,8 +227,19 @@ class _Functions:
             problem = _pickling_problem(function)
             if problem is not None and (variable := unpicklable_variable(function)) is not None:
                 problem = f"reads {variable}, and so {problem}"
-            self._pickled[id(function)] = problem
+            self._pickled[id(function)] = problem or self._reference_problem(function)
         return self._pickled[id(function)]
+
+    def _reference_problem(self, function: Callable[..., Any]) -> str | None:
+        """Which output it would find as a reference, in the module that a worker imports; as the rest of a sentence."""
+        signature = self.signature(function)
+        values = [(f"reads the variable {one.name!r}, which", one.value) for one in variables_of(function)]
+        if signature is not None:
+            values += [(f"has a default of {one.name!r}, which", one.default) for one in signature.parameters.values()]
+        for words, value in values:
+            if (reference := next(references_in(value), None)) is not None:
+                return f"{words} holds {reference.words}; {OUTPUT_ADVICE}"
+        return None
 
 
 def _function_problems(source: FunctionSource, parameters: Mapping[str, Any], functions: _Functions) -> list[str]:

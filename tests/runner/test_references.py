@@ -23,6 +23,7 @@ import pytest
 from pynb_dag_runner import OutputNotKnownError, OutputReference, Pipeline, Secret, pipeline
 from pynb_dag_runner.dag import FunctionSource, NotebookSource, Task
 from pynb_dag_runner.errors import ParameterError, PipelineError
+from pynb_dag_runner.loading import load
 from pynb_dag_runner.references import references_in, replace_references
 
 Point = namedtuple("Point", ["x", "y"])
@@ -248,6 +249,25 @@ def test_a_function_that_carries_one_is_refused() -> None:
     (problem,) = problems_of(lambda p, x: p.function(functools.partial(use, x=x), name="use"))
     assert problem.startswith("task 'use': function ")
     assert "hides output 'return' of task 'make', which is looked for in lists, tuples and dicts only" in problem
+
+
+def test_a_function_of_the_pipelines_file_that_reads_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "reading.py").write_text(
+        "from pynb_dag_runner import Pipeline\n"
+        "p = Pipeline('p')\n"
+        "def make(): return 1\n"
+        "number = p.function(make).output()\n"
+        "def use(x=number): return x\n"
+        "def read(): return repr(number)\n"
+        "p.function(use)\n"
+        "p.function(read)\n"
+    )
+    with pytest.raises(PipelineError) as caught:
+        cast(Pipeline, load("reading.py", tmp_path)).build()
+    assert [problem.partition("; ")[0] for problem in caught.value.problems] == [
+        "task 'use': function reading.use has a default of 'x', which holds output 'return' of task 'make'",
+        "task 'read': function reading.read reads the variable 'number', which holds output 'return' of task 'make'",
+    ]
 
 
 def test_a_notebook_is_given_none_in_an_object(tmp_path: Path) -> None:
