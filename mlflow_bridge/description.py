@@ -17,7 +17,11 @@ from pynb_dag_runner.run_folder.paths import LOG, NOTEBOOK, NOTEBOOK_HTML, REPOR
 
 INDEX = "index.md"
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&$])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&$@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+_ACTIVE = re.compile(r"\]\\*[(\[:]|<")
+"""What a link, a picture, a reference or HTML can't do without."""
+_OPEN_LINK = re.compile(r"(?<![!\\])\[[^\[\]<>!\\]*\]\((?:https?://|mailto:)[^\s()<>\"'\\]+\)")
+_BRACKET = re.compile(r"(\\*)([\[\]<>])")
 _MESSAGE_CHARACTERS = 160
 _NAME_CHARACTERS = 300
 _TRACEBACK_CHARACTERS = 4000
@@ -108,7 +112,7 @@ def _note(facts: Iterable[str], attempt: AttemptRun | None, places: Places, run_
         if failure.traceback:
             parts.append(_code(_wrapped(failure.traceback[-_TRACEBACK_CHARACTERS:])))
     ours = _paragraphs(*parts)
-    return _paragraphs(cut(own_note or "", MAX_TAG_CHARACTERS - len(ours) - 2), ours)
+    return _paragraphs(cut(defused(own_note or ""), MAX_TAG_CHARACTERS - len(ours) - 2), ours)
 
 
 def _task_row(run: Run, task: TaskRun, places: Places) -> str:
@@ -161,6 +165,25 @@ def duration_text(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def defused(note: str) -> str:
+    """A note in markdown that someone else may have written, without what acts by itself or hides where it leads.
+
+    Emphasis, lists, tables, code and links to web pages stay. Pictures, which are fetched from wherever they are as
+    soon as the note is seen, links of other kinds such as ``javascript:``, references and HTML show as their source.
+    """
+    if not _ACTIVE.search(note):
+        return note
+    parts, done = [], 0
+    for link in _OPEN_LINK.finditer(note):
+        parts += [_without_brackets(note[done : link.start()]), link.group()]
+        done = link.end()
+    return "".join([*parts, _without_brackets(note[done:])])
+
+
+def _without_brackets(text: str) -> str:
+    return _BRACKET.sub(lambda found: rf"{found[1] * 2}\{found[2]}", text)
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mlflow_bridge.converging import chosen, deleted_by_user
+from mlflow_bridge.description import defused
 from mlflow_bridge.errors import UploadError
 from mlflow_bridge.keys import KEY, NOTE, pipeline_key
 from mlflow_bridge.limits import MAX_EXPERIMENT_NAME_CHARACTERS, MAX_EXPERIMENT_TAG_CHARACTERS, cut
@@ -39,7 +40,7 @@ def experiment_for(run: Run, store: TrackingStore, wanted: str | None, *, restor
     name = experiment_name(run, wanted)
     tags = {"mlflow.experimentKind": "custom_model_development"}
     if run.record.description and not wanted:
-        tags[NOTE] = cut(run.record.description, MAX_EXPERIMENT_TAG_CHARACTERS)
+        tags[NOTE] = cut(defused(run.record.description), MAX_EXPERIMENT_TAG_CHARACTERS)
     experiment = store.experiment(name) or store.create_experiment(name, tags)
     restored = experiment.deleted and restore
     if restored:

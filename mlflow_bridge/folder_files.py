@@ -7,10 +7,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlflow_bridge.errors import UploadError
+from pynb_dag_runner.run_folder.archives import FREE_BYTES, MAX_RATIO
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe would wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
 
 
 @contextmanager
@@ -39,6 +42,18 @@ def open_inside(folder: Path, relative: Path) -> Iterator[int]:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UploadError(f"{folder / relative} can't be read: it is no regular file")
         yield descriptor
+
+
+def holes_in(descriptor: int) -> str | None:
+    """What to say of a file that claims far more than there is of it on the disk; None if it is no such file.
+
+    A copy of it would be as large as it claims. The bound is that of archives, which come from as far away.
+    """
+    status = os.fstat(descriptor)
+    there = status.st_blocks * _BLOCK_BYTES
+    if status.st_size <= FREE_BYTES or status.st_size <= MAX_RATIO * there:
+        return None
+    return f"it claims {status.st_size:,} bytes, of which {there:,} are on the disk"
 
 
 @contextmanager

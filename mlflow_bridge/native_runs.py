@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from mlflow_bridge.captured import read_captured
 from mlflow_bridge.captured_values import CapturedDataset
 from mlflow_bridge.converging import chosen, deleted_by_user, is_complete
+from mlflow_bridge.description import defused
 from mlflow_bridge.errors import StoreError, TooLargeError
 from mlflow_bridge.folder_files import open_inside
 from mlflow_bridge.keys import KEY, NOTE, attempt_key, task_key
@@ -63,7 +64,7 @@ def send_native(
         sent[one.mapped.key] = run
         if not (there and is_complete(there)):
             _send_inputs_and_models(upload, run, one.inputs, one.models)
-            fill(upload, run, one.mapped, {}, one.mapped.tags.get(NOTE, _NOTE))
+            fill(upload, run, one.mapped, {}, defused(one.mapped.tags.get(NOTE, _NOTE)))
     send_traces(upload, replay, {key: run.id for key, run in sent.items() if run})
 
 

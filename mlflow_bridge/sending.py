@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from mlflow_bridge.errors import TooLargeError
-from mlflow_bridge.folder_files import named, open_inside
+from mlflow_bridge.folder_files import holes_in, named, open_inside
 from mlflow_bridge.keys import COMPLETE, NOTE, NOTE_DIGEST, PARENT, UPLOAD, UPLOADER, note_tags
 from mlflow_bridge.limits import batches
 from mlflow_bridge.store import TrackingStore
@@ -74,19 +74,20 @@ def send_text(upload: Upload, stored: StoredRun, name: str, text: str) -> None:
 
 
 def send_file(upload: Upload, artifact_uri: str, file: ArtifactFile, directory: Path) -> None:
-    """A file of the run folder, without following links; left out if it is too large for the server.
+    """A file of the run folder, without following links; left out if it is too large for the server, or mostly holes.
 
     Args:
         artifact_uri: where the store keeps the files of the run, model or trace that it belongs to.
         directory: private, for a link with its new name.
     """
-    target = PurePosixPath(file.target)
-    with (
-        open_inside(upload.run.folder, file.source) as descriptor,
-        named(descriptor, directory, target.name) as path,
-        unless_too_large(upload, path, upload.run.folder / file.source),
-    ):
-        upload.store.log_artifact(artifact_uri, path, "" if target.parent == PurePosixPath() else str(target.parent))
+    target, shown = PurePosixPath(file.target), upload.run.folder / file.source
+    with open_inside(upload.run.folder, file.source) as descriptor:
+        if holes := holes_in(descriptor):
+            upload.warnings.append(f"{shown} was left out: {holes}")
+            return
+        with named(descriptor, directory, target.name) as path, unless_too_large(upload, path, shown):
+            folder = "" if target.parent == PurePosixPath() else str(target.parent)
+            upload.store.log_artifact(artifact_uri, path, folder)
 
 
 @contextmanager

@@ -47,7 +47,10 @@ class Resumption:
     def sentences(self, run_id: str) -> list[str]:
         """What will be done, and why, for people: a line for the whole, and one for each task that runs again."""
         if self.nothing_to_do:
-            return [f"run {run_id} succeeded, and nothing has changed since: there is nothing to do"]
+            return [
+                f"run {run_id} succeeded, and its notebooks, functions and parameters are the same: there is nothing "
+                "to do (modules that they import, and files that they read, are not compared)"
+            ]
         reused = f"{_tasks(self.reused)} {'is' if len(self.reused) == 1 else 'are'} taken over"
         again = f"{_tasks(self.again)} {'runs' if len(self.again) == 1 else 'run'} again"
         lines = [f"run {run_id} goes on: {reused}, {again}{':' if self.again else ''}"]

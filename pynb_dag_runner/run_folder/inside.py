@@ -53,7 +53,7 @@ def read_inside(root: Path, relative: Path | str) -> bytes | None:
         if status.st_size < _SHORT_BYTES:
             return _read_short(descriptor, status.st_size)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            return file.read(status.st_size)  # of one that grows meanwhile, no more
     except OSError as error:
         raise RunFolderError(Path(path), f"it can't be read: {error.strerror}") from None
     finally:
@@ -65,7 +65,7 @@ def _read_short(descriptor: int, size: int) -> bytes:
     data = b""
     while part := os.read(descriptor, _SHORT_BYTES):
         data += part
-        if len(data) == size:  # spares the look that finds nothing more
+        if len(data) >= size:  # it may grow meanwhile; and this spares the look that finds nothing more
             break
     return data
 

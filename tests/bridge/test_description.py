@@ -1,8 +1,17 @@
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
-from mlflow_bridge.description import Places, attempt_note, duration_text, pipeline_index, pipeline_note, task_note
+from mlflow_bridge.description import (
+    Places,
+    attempt_note,
+    defused,
+    duration_text,
+    pipeline_index,
+    pipeline_note,
+    task_note,
+)
 from mlflow_bridge.limits import MAX_TAG_CHARACTERS
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.run_folder import Run, read_run
@@ -120,3 +129,39 @@ def test_a_traceback_is_wrapped_and_has_no_rules(tmp_path: Path) -> None:
     note = attempt_note(run.tasks[0].attempts[0], places(run), "id")
     assert "-" * 10 not in note
     assert f"\n{'x' * 72}\n{'x' * 28}\n" in note
+
+
+@pytest.mark.parametrize(
+    ("note", "shown"),
+    [
+        ("**Bold**, `df[0]` and\n\n- a list", None),
+        ("see [the page](https://example.com/a?b=c) and [me](mailto:me@example.com)", None),
+        ("[x](javascript:alert(1))", r"\[x\](javascript:alert(1))"),
+        ("[x](JavaScript:alert`1`)", r"\[x\](JavaScript:alert`1`)"),
+        ("![](https://example.com/pixel.png)", r"!\[\](https://example.com/pixel.png)"),
+        ("[![a](https://e.com/b.png)](https://e.com)", r"\[!\[a\](https://e.com/b.png)\](https://e.com)"),
+        ("<img src=x onerror=alert(1)>", r"\<img src=x onerror=alert(1)\>"),
+        ("<javascript:alert(1)>", r"\<javascript:alert(1)\>"),
+        ("[x]\n\n[x]: javascript:alert(1)", "\\[x\\]\n\n\\[x\\]: javascript:alert(1)"),
+        (r"\[x\](javascript:alert(1))", r"\\\[x\\\](javascript:alert(1))"),
+        (r"\\[x](data:text/html,1)", r"\\\\\[x\](data:text/html,1)"),
+        (r"!\[x](https://example.com/a.png)", r"!\\\[x\](https://example.com/a.png)"),
+        ('[a](https://e.com/x"onclick="y)', '\\[a\\](https://e.com/x"onclick="y)'),
+    ],
+)
+def test_a_note_of_someone_else_does_nothing_by_itself(note: str, shown: str | None) -> None:
+    assert defused(note) == (note if shown is None else shown)
+
+
+def test_a_strangers_note_and_names_are_defused_where_they_are_shown(tmp_path: Path) -> None:
+    evil = "![](https://example.com/pixel.png) <b>[x](javascript:alert(1))</b>"
+    named = Task(name=evil, attempts=(Attempt(outcome=Outcome.FAILED, error=VALUE_ERROR),))
+    run = read(tmp_path, named)
+    where = places(run)
+    texts = [pipeline_note(run, where), pipeline_index(run, where), task_note(run, run.tasks[0], where, "r", evil)]
+    for text in texts:
+        rendered = MarkdownIt("commonmark").enable("table").render(text)
+        assert "<img" not in rendered
+        assert "<b>" not in rendered
+        assert 'href="javascript' not in rendered
+        assert 'src="https' not in rendered

@@ -175,3 +175,16 @@ def test_an_upload_leaves_the_environment_as_it_was(
     with pytest.raises(UploadError, match="name"):
         upload(folder, sqlite_uri, "x" * 600)
     assert dict(os.environ) == before
+
+
+def test_a_file_of_holes_is_not_copied_into_the_store(tmp_path: Path) -> None:
+    folder = failed_run(tmp_path)
+    log = next(folder.glob("tasks/train/attempt-1/output.log"))
+    os.truncate(log, 60 << 30)
+    store = tmp_path / "store"
+    store.mkdir()
+    result = upload(folder, f"sqlite:///{store}/mlflow.db")
+    (warning,) = result.warnings
+    assert warning.startswith(f"{log} was left out: it claims 64,424,509,440 bytes, of which ")
+    assert result.outcome is UploadOutcome.UPLOADED
+    assert sum(path.stat().st_size for path in store.rglob("*")) < 1 << 30

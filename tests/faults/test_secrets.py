@@ -309,3 +309,26 @@ def test_notebooks_that_end_in_every_way(tmp_path: Path) -> None:
     ).cells[0]
     assert "injected-parameters" in injected.metadata.tags
     assert 'environ.pop("PYNB_DAG_RUNNER_SECRET_1")' in injected.source
+
+
+def leaves_holes(api_key: str) -> None:
+    folder = Path(os.environ["PYNB_DAG_RUNNER_ATTEMPT_DIR"], "artifacts")
+    folder.mkdir()
+    for name, said in (("clean.bin", ""), ("secret.bin", api_key)):
+        with open(folder / name, "wb") as file:
+            file.truncate(1 << 38)
+            file.seek(1 << 22)
+            file.write(said.encode())
+        os.truncate(folder / name, (1 << 38) if not said else (1 << 22) + len(api_key.encode()))
+
+
+def test_a_file_of_holes_is_searched_where_there_is_something(tmp_path: Path) -> None:
+    p = Pipeline("holes", base_dir=tmp_path)
+    p.function(leaves_holes, name="it", parameters={"api_key": Secret(SIMPLE)}, timeout_s=300)
+    result = run(p, tmp_path, "inline")  # 256 GB of zeros would take half an hour
+    assert result.status == "SUCCEEDED"
+    artifacts = result.folder / result.tasks["it"].attempts[0].folder / "artifacts"
+    assert (artifacts / "clean.bin").stat().st_size == 1 << 38
+    with open(artifacts / "secret.bin", "rb") as file:
+        file.seek(1 << 22)
+        assert file.read() == MASK.encode()

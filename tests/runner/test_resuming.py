@@ -66,7 +66,10 @@ def test_of_a_run_that_succeeded_and_is_the_same_nothing_runs_again() -> None:
     assert resumption.nothing_to_do
     assert resumption.again == ()
     assert resumption.reused == ("load", "fit", "report", "other")
-    assert resumption.sentences("r") == ["run r succeeded, and nothing has changed since: there is nothing to do"]
+    assert resumption.sentences("r") == [
+        "run r succeeded, and its notebooks, functions and parameters are the same: there is nothing to do "
+        "(modules that they import, and files that they read, are not compared)"
+    ]
 
 
 def test_an_interrupted_run_of_which_all_is_done_has_to_be_finished() -> None:
