@@ -1,7 +1,6 @@
 """Attempts under way, as the driver sees them: what each is given, when it began, what its death means."""
 
 import inspect
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.dag import Dag, NotebookSource, Task
+from pynb_dag_runner.events import AttemptStarted, AttemptWaits
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.module_files import Imports, known_files, own_imports
@@ -21,7 +21,7 @@ from pynb_dag_runner.references import OutputReference, references_in, replace_r
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import PlannedTask
 from pynb_dag_runner.work.failures import failure, timeout_failure
-from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork
+from pynb_dag_runner.work.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork, thread_variables
 
 FUNCTION_GRACE_S = 0.8
 """Seconds past its timeout after which a function's process is ended; its own alarm should have ended it before."""
@@ -179,7 +179,7 @@ class LiveAttempt:
             queued=self.queued,
             parameters=parameters,
             modules={file.name: file.path for file in known_files()},
-            threads=None if "OMP_NUM_THREADS" in os.environ or terminal else max(1, int(self.task.options.num_cpus)),
+            variables={} if terminal else thread_variables(self.task.options.num_cpus),
             timeout_s=self.task.options.timeout_s,
             deadline=self.limit.deadline if self.limit else None,
             memory_bytes=self.task.options.memory,
@@ -208,6 +208,14 @@ class LiveAttempt:
         if self.timeout_s is not None and not self.stopping:
             grace = NOTEBOOK_GRACE_S if isinstance(self.task.source, NotebookSource) else FUNCTION_GRACE_S
             self.force_at = now + self.timeout_s + grace + EXECUTOR_GRACE_S
+
+    def waits(self, time: datetime, reason: str) -> AttemptWaits:
+        """What to tell of it before it starts."""
+        return AttemptWaits(time=time, task=self.task.name, number=self.number, reason=reason)
+
+    def started(self, start: datetime) -> AttemptStarted:
+        """What to tell when it starts."""
+        return AttemptStarted(time=start, task=self.task.name, number=self.number, host=self.host, pid=self.pid)
 
     def explained(self, outcome: Outcome, why: Failure | None) -> Failure | None:
         """The failure as its worker gave it; where the run's limit was the reason, with that."""

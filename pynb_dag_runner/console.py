@@ -23,6 +23,7 @@ from rich.text import Text
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
+    AttemptWaits,
     EngineStarting,
     Event,
     PagesBeingMade,
@@ -83,6 +84,7 @@ class RunConsole:
         self._started_at = self.console.get_time()
         self._total = 0
         self._running: dict[str, _Running] = {}
+        self._waiting: dict[str, str] = {}
         self._retrying: set[str] = set()
         self._settled: Counter[str] = Counter()
         self._first_start: dict[str, datetime] = {}
@@ -140,12 +142,16 @@ class RunConsole:
                 self._run_times.append(event.time)
                 self._total, self._waits_for = len(event.tasks), ""
                 return None
+            case AttemptWaits():
+                return self._attempt_waits(event)
             case AttemptStarted():
+                self._waiting.pop(event.task, None)
                 self._running[event.task] = _Running(event.number, self.console.get_time())
                 self._retrying.discard(event.task)
                 self._first_start.setdefault(event.task, event.time)
                 return None if self._live else Text(f"{printable(event.task)}: {self._attempt(event)}started")
             case AttemptEnded():
+                self._waiting.pop(event.task, None)
                 self._running.pop(event.task, None)
                 return self._attempt_ended(event)
             case TaskSettled():
@@ -176,6 +182,12 @@ class RunConsole:
     def _attempt(self, event: AttemptStarted | AttemptEnded) -> str:
         most = self._max_attempts.get(event.task, 1)
         return f"attempt {event.number} of {most} " if most > 1 else ""
+
+    def _attempt_waits(self, event: AttemptWaits) -> Text | None:
+        """A line for good, once for each reason, unless a live view shows it."""
+        is_new = event.reason not in self._waiting.values()
+        self._waiting[event.task] = event.reason
+        return Text(printable(event.reason)) if is_new and not self._live else None
 
     def _attempt_ended(self, event: AttemptEnded) -> Text | None:
         """A line for an attempt that another one follows; of a last attempt the task's line tells."""
@@ -223,11 +235,15 @@ class RunConsole:
         """What stands at the bottom of the terminal now. Called from the redrawing thread, too."""
         with self._lock:
             running, retrying, settled = dict(self._running), len(self._retrying), Counter(self._settled)
+            reasons = Counter(self._waiting.values())
         now = self.console.get_time()
         most = min(MAX_RUNNING_LINES, max(1, self.console.height - 4))
         lines: list[RenderableType] = [self._running_line(name, running[name], now) for name in list(running)[:most]]
         if len(running) > most:
             lines.append(Text(f"  and {len(running) - most} more running", style="dim"))
+        for reason, waiting in reasons.items():
+            what = f"{printable(reason)}: {count(waiting, 'task')} waiting"
+            lines.append(Text.assemble(self._spinner.render(now), " ", what))  # type: ignore[arg-type]
         bar = Table.grid(padding=(0, 1), expand=False)
         done = sum(settled.values())
         seconds = int(now - self._started_at)

@@ -34,6 +34,20 @@ class AttemptStarted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptWaits:
+    """An attempt has its place, and waits for something before it starts: listeners hear it, no record tells of it.
+
+    Attributes:
+        reason: such as ``importing pandas (preload)``.
+    """
+
+    time: StoredTime
+    task: str
+    number: AttemptNumber
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptEnded:
     """An attempt ended; ``retry_at`` is set when another one follows.
 
@@ -127,5 +141,5 @@ class PagesBeingMade:
 RecordedEvent = RunStarted | RunResumed | AttemptStarted | AttemptEnded | TaskSettled | Warned | RunEnded
 """What ``events.jsonl`` holds."""
 
-Event = RecordedEvent | EngineStarting | PagesBeingMade
-"""What listeners hear; the last two say what is waited for, and are not recorded."""
+Event = RecordedEvent | AttemptWaits | EngineStarting | PagesBeingMade
+"""What listeners hear; the last three say what is waited for, and are not recorded."""

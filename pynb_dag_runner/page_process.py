@@ -59,7 +59,7 @@ class PageProcess:
             oom_score_adj=own_oom_score_adj(),
         )
         with contextlib.suppress(ForkRefused, OSError), Path(os.devnull).open("wb") as nowhere:
-            return ask(server.sockets[-1], request, [answers, nowhere.fileno(), requests])
+            return ask(server.socket, request, [answers, nowhere.fileno(), requests])
         return None
 
     def _started(self) -> None:

@@ -43,8 +43,9 @@ class Pipeline:
         parameters: values of the pipeline's own parameters, for the record.
         base_dir: directory that notebooks' paths are relative to; default: that of the calling file.
         preload: names of modules that notebooks import, such as ``["pandas", "matplotlib.pyplot"]``. They are imported
-            once, before the first notebook starts, and each notebook's fresh process has them already. Whatever else
-            happens at their import, such as a random seed being set, has happened then, too.
+            once for all notebooks that share directory and environment variables, and each one's fresh process has them
+            already. Waiting for that counts as queue time. Whatever else happens at their import, such as a random seed
+            being set, has happened then, too; what they print then is in no notebook.
         given: the parameters as they were given, where they are known.
         target: where the pipeline can be loaded from again.
     """

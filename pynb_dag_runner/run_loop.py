@@ -21,6 +21,7 @@ from pynb_dag_runner.executors.base import (
     JobMessage,
     JobStarted,
     LimitsOver,
+    Waits,
 )
 from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.interrupts import Interrupts
@@ -246,11 +247,9 @@ class RunLoop:
             case JobMessage(message=AttemptBegan(time=start)):
                 attempt.began(start, time.monotonic())
                 self._watched[event.key] = attempt
-                self._say(
-                    events.AttemptStarted(
-                        time=start, task=attempt.task.name, number=attempt.number, host=attempt.host, pid=attempt.pid
-                    )
-                )
+                self._say(attempt.started(start))
+            case JobMessage(message=Waits(what=what)):
+                self._tell(attempt.waits(self._clock(), what))
             case JobMessage(message=LimitsOver()):
                 if not attempt.stopping:
                     attempt.force_at = None

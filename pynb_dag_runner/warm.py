@@ -5,10 +5,10 @@ start would wait for: half a second for what runs attempts, another half for a k
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pynb_dag_runner.executors.hosting import Host, HostServer
 from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
@@ -16,6 +16,7 @@ from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.private_directory import PrivateDirectory
 from pynb_dag_runner.work import attempt_modules
 from pynb_dag_runner.work.kernels import servers
+from pynb_dag_runner.work.messages import thread_variables
 
 if TYPE_CHECKING:
     from pynb_dag_runner.dag import Dag
@@ -34,6 +35,8 @@ class WarmProcesses:
         notebooks: there will be notebooks among the tasks.
         preload: modules that notebooks import, see :class:`pynb_dag_runner.Pipeline`.
         html: notebooks shall have pages.
+        expected: directory of the first notebook, and its variables beside this process's: the preload is imported for
+            it at once. None: when there is one.
 
     Attributes:
         directory: holds all that is temporary; it goes last.
@@ -42,7 +45,15 @@ class WarmProcesses:
         pages: makes them.
     """
 
-    def __init__(self, *, hosts: bool, notebooks: bool, preload: Sequence[str] = (), html: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        hosts: bool,
+        notebooks: bool,
+        preload: Sequence[str] = (),
+        html: bool = True,
+        expected: tuple[Path, Mapping[str, str]] | None = None,
+    ) -> None:
         self._stack = ExitStack()
         self.directory = self._stack.enter_context(PrivateDirectory())
         self.new_host: Callable[[], Host] = Host
@@ -54,7 +65,7 @@ class WarmProcesses:
             self._stack.callback(host_server.close)
             self.new_host, place = host_server.new_host, host_server.place
         if notebooks and is_possible():
-            kernel_server = servers.start(preload, self.directory.path)
+            kernel_server = servers.start(preload, self.directory.path, *(expected or ()))
             self._stack.callback(kernel_server.close)
             self.kernels = kernel_server.place
         # It knows the records of run folders, which take a tenth of a second: by now the servers use that time.
@@ -73,6 +84,7 @@ class WarmProcesses:
             notebooks=any(task.kind == "notebook" for task in dag.tasks),
             preload=dag.preload,
             html=settings.html,
+            expected=_first_notebook(dag, in_driver=settings.executor == "inline"),
         )
 
     def __enter__(self) -> Self:
@@ -84,6 +96,16 @@ class WarmProcesses:
     def close(self) -> None:
         """End them; the engine, whose processes come from here, has ended before."""
         self._stack.close()
+
+
+def _first_notebook(dag: "Dag", *, in_driver: bool) -> tuple[Path, Mapping[str, str]] | None:
+    """Where it runs and the variables that it has beside the driver's; None if the engine chooses some of them."""
+    for task in dag.tasks:
+        if task.kind == "notebook":
+            source: Any = task.source
+            variables = {} if in_driver else thread_variables(task.options.num_cpus)
+            return None if task.options.num_gpus else (source.cwd or source.path.parent, variables)
+    return None
 
 
 def is_probably_notebook(path: Path) -> bool:

@@ -44,7 +44,7 @@ async def forked_kernel(place: ServerPlace) -> AsyncIterator[Any]:
     with tempfile.TemporaryDirectory(prefix="pdr-k-", dir="/tmp") as directory:  # a socket's path must be short
         manager: Any = AsyncKernelManager(
             kernel_name=OWN,
-            kernel_spec_manager=KernelSpecs(fork_sockets=[str(path) for path in place.sockets]),
+            kernel_spec_manager=KernelSpecs(fork_socket=str(place.socket)),
             transport="ipc",
             ip=f"{directory}/k",
             connection_file=f"{directory}/kernel.json",
@@ -113,7 +113,7 @@ def main() -> None:
     notebook, number, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     with PrivateDirectory() as directory:
         server = servers.start((), directory.path)
-        while not all(path.exists() for path in server.place.sockets):
+        while not server.place.socket.exists():
             time.sleep(0.01)
         try:
             asyncio.run(evaluate_all(notebook, number, width, server.place))

@@ -92,6 +92,17 @@ class LimitsOver:
     """Yielded by a job: its own work is over, and from here on its limits do not hold. A message like any other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Yielded by a job: its own work can't begin before something is done; its limits hold from its next message on.
+
+    Attributes:
+        what: is done, for people, such as ``importing pandas``.
+    """
+
+    what: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStarted:
     """The job's call runs now, in process ``pid`` of ``host``."""

@@ -16,6 +16,8 @@ class Frame(Enum):
     """Something that the job yielded."""
     UNLIMITED = b"U"
     """The job's limits do not hold any more; no content."""
+    WAITING = b"W"
+    """Something that the job yielded; its limits hold from the next message on."""
     KEPT = b"K"
     """A value to keep."""
     ENDED = b"E"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver
+from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver, Waits
 from pynb_dag_runner.executors.cancellation import Cancellation
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.fork_server.child import die_with
@@ -75,6 +75,8 @@ def _serve(connection: Connection, imports: Imports | None, payload: bytes, inpu
             message = cancellation.advance(messages)
             if isinstance(message, Keep):
                 Frame.KEPT.send(connection, message.pickled or dumps(message.value))
+            elif isinstance(message, Waits):
+                Frame.WAITING.send(connection, dumps(message))
             elif isinstance(message, LimitsOver):
                 Frame.UNLIMITED.send(connection)
             else:

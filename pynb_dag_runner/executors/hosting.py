@@ -84,7 +84,8 @@ class Host:
         self._poll = select.poll()
         for waitable in (self._connection.fileno(), self._end):
             self._poll.register(waitable, select.POLLIN)
-        self._watch = _Watch(self.pid, Limits())
+        self._limits = Limits()
+        self._watch = _Watch(self.pid, self._limits)
         self._has_spoken = False
         self._imports: bytes | None = None
 
@@ -114,6 +115,7 @@ class Host:
             payload: the pickled call.
             inputs: pickled arguments.
         """
+        self._limits = limits
         self._watch = _Watch(self.pid, limits)
         self._has_spoken = False
         with contextlib.suppress(ConnectionError):  # it died; the next step says so
@@ -123,7 +125,7 @@ class Host:
     def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
         """What happened next; None if nothing did within ``timeout_s``.
 
-        STARTED, MESSAGE, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
+        STARTED, MESSAGE, WAITING, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
         """
         ready = self._poll.poll(math.ceil(min(timeout_s, self.next_look_s()) * 1000))
         if any(descriptor != self._end for descriptor, _ in ready):
@@ -141,6 +143,8 @@ class Host:
         if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
             self._has_spoken = frame is Frame.MESSAGE
             self._watch.begin()
+        if frame is Frame.WAITING:
+            self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
         if frame is Frame.UNLIMITED:
             self._watch = _Watch(self.pid, Limits())
         if frame is Frame.ENDED:
@@ -246,7 +250,7 @@ def _forked(
             oom_score_adj=own_oom_score_adj(),
         )
         descriptors = [nowhere.fileno(), STANDARD_ERROR, child.fileno()]
-        return ask(server.sockets[-1], request, descriptors).answer()
+        return ask(server.socket, request, descriptors).answer()
     return None
 
 

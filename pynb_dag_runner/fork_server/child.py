@@ -15,7 +15,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -51,6 +51,7 @@ class Surroundings:
         directory: where it was started.
         room: address of the value of :data:`ROOM_VARIABLE`; None: there is no room.
         files: soft limit of open files, as it was before the server raised its own.
+        is_settled: modules are looked for from ``directory`` already, as in a process that was started there.
     """
 
     pid: int
@@ -58,6 +59,7 @@ class Surroundings:
     directory: str
     room: int | None
     files: int
+    is_settled: bool = False
 
     def obstacle(self, environment: Mapping[str, str], *, strict: bool) -> str | None:
         """Why a process with another environment can't come from here; None: it can.
@@ -89,6 +91,27 @@ def _counts(name: str) -> bool:
 
 def _counts_for_preloaded(name: str) -> bool:
     return not (name.startswith(_OF_ATTEMPTS) or name in (*_OF_SHELLS, *_READ_LATER, *WITHOUT_THREADS))
+
+
+def read_at_imports(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a module may read for good at its import."""
+    return {name: value for name, value in environment.items() if _counts_for_preloaded(name)}
+
+
+def settle(request: ForkRequest, origin: Surroundings) -> Surroundings:
+    """Be, in a child of the server, where processes for such requests would import.
+
+    Variables of one attempt are not among what it imports with: it does so for others, too.
+    """
+    own = {name: value for name, value in origin.environment.items() if not _counts_for_preloaded(name)}
+    parent = {"JPY_PARENT_PID": str(os.getppid())}  # in kernels there is one
+    os.environ.clear()
+    os.environ.update({**own, **parent, **read_at_imports(request.environment), **WITHOUT_THREADS})
+    time.tzset()
+    os.chdir(request.cwd)
+    _look_from(request.cwd, origin.directory)
+    importlib.invalidate_caches()
+    return replace(origin, pid=os.getpid(), environment=dict(os.environ), directory=request.cwd, is_settled=True)
 
 
 def become(request: ForkRequest, descriptors: Sequence[int], origin: Surroundings) -> list[int]:
@@ -123,7 +146,8 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     if origin.room is not None:
         _show(request.environment, origin.room)
     os.chdir(request.cwd)
-    _look_from(request.cwd, origin.directory)
+    if not origin.is_settled:
+        _look_from(request.cwd, origin.directory)
     importlib.invalidate_caches()
     _draw_anew()
     return others

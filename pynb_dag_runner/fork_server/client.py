@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -21,8 +22,6 @@ SERVER = "pynb_dag_runner.fork_server.server"
 
 SWITCH = "PYNB_DAG_RUNNER_FORK"
 """Environment variable: ``off`` starts each process as a program of its own, as everybody else does."""
-
-_BACKLOG = 128
 
 _REPLY_BOUND_S = 30.0
 """A server that is still importing answers when it has; one that does not in this time is not waited for."""
@@ -44,14 +43,9 @@ class ServerPlace:
     preload: tuple[str, ...] = ()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of its sockets."""
-        return (wire.PRELOADED, wire.BASE) if self.preload else (wire.BASE,)
-
-    @property
-    def sockets(self) -> tuple[Path, ...]:
-        """In the order in which they are asked."""
-        return tuple(self.directory / name for name in self.names)
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.directory / wire.BASE
 
 
 def is_possible() -> bool:
@@ -87,22 +81,25 @@ class ForkServer:
     ) -> None:
         directory = Path(tempfile.mkdtemp(prefix="fork-", dir=below))
         self.place = ServerPlace(directory=directory, preload=tuple(preload))
-        with contextlib.ExitStack() as bound:
-            # Bound before there is a server: who comes early waits.
-            listeners = [bound.enter_context(_bound(directory / name)) for name in self.place.names]
-            descriptors = [listener.fileno() for listener in listeners]
-            owner, numbers = str(os.getpid()), ",".join(map(str, descriptors))
+        with wire.bound(self.place.socket) as listener:  # before there is a server: who comes early waits
+            owner, number = str(os.getpid()), listener.fileno()
             names = [",".join(entries), ",".join(modules)]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", SERVER, owner, str(directory), numbers, *names, *preload],
+                [sys.executable, "-m", SERVER, owner, str(directory), str(number), *names, *preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=descriptors,
+                pass_fds=[number],
                 start_new_session=True,
                 cwd=directory,
                 env={**environment, ROOM_VARIABLE: "-" * ROOM_BYTES},
             )
+
+    def import_for(self, cwd: Path, environment: Mapping[str, str]) -> None:
+        """Have it import the preload for processes with such surroundings, before one is asked for."""
+        request = ForkRequest(arguments=(), cwd=str(cwd), environment=environment, purpose=wire.FIND)
+        with contextlib.suppress(ForkRefused):
+            ask(self.place.socket, request).hang_up()
 
     def close(self) -> None:
         """End it, and with it what it forked."""
@@ -208,8 +205,37 @@ class Asked:
             _mark_of(self._server).touch()
         return ForkRefused(f"the fork server did not answer within {self.bound_s:g} s")
 
+    def hang_up(self) -> None:
+        """Leave without an answer; what was asked for is done."""
+        self._connection.close()
+
+    def is_answered(self, timeout_s: float) -> bool:
+        """Whether there is an answer, or none to come, before so many seconds are over."""
+        ready, _, _ = select.select([self._connection], [], [], timeout_s)
+        return bool(ready)
+
     def answer(self) -> ForkedProcess:
         """The process; waits for it as long as it is bound to. Raises ForkRefused: there is none."""
+        reply = self._reply()
+        if reply.pid is None:
+            self._connection.close()
+            raise ForkRefused("the fork server gave no process")
+        return ForkedProcess(self._connection, reply)
+
+    def found(self) -> Path:
+        """The socket of what has imported ahead, or is about to. Raises ForkRefused."""
+        reply = self._reply()
+        self._connection.close()
+        if reply.socket is None:
+            raise ForkRefused("the fork server gave no place")
+        return self._server.with_name(reply.socket)
+
+    def imported(self) -> None:
+        """Returns when it has; raises ForkRefused."""
+        self._reply()
+        self._connection.close()
+
+    def _reply(self) -> ForkReply:
         try:
             fields, _ = wire.receive(self._connection)
             reply = ForkReply(**fields)
@@ -218,24 +244,27 @@ class Asked:
         except (OSError, EOFError, ValueError, TypeError) as error:
             self._connection.close()
             raise ForkRefused(_no_answer(error)) from error
-        if reply.pid is None:
+        if reply.refusal is not None:
             self._connection.close()
-            raise ForkRefused(reply.refusal or "the fork server gave no reason")
-        return ForkedProcess(self._connection, reply)
+            raise ForkRefused(reply.refusal)
+        return reply
 
 
-def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked:
-    """Ask a server for a process.
+def ask(
+    server: Path, request: ForkRequest, descriptors: Sequence[int] = (), *, bound_s: float = _REPLY_BOUND_S
+) -> Asked:
+    """Ask a server for a process, or what else the request's purpose is.
 
     Args:
-        server: one of its sockets.
-        descriptors: the first two become its standard output and error; they stay open here.
+        server: its socket.
+        descriptors: the first two become the process's standard output and error; they stay open here.
+        bound_s: how long to wait for the answer; where somebody has waited in vain it is less.
 
     Raises:
         ForkRefused: nobody can be asked.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound_s = _LATE_BOUND_S if _mark_of(server).exists() else _REPLY_BOUND_S
+    bound_s = min(bound_s, _LATE_BOUND_S) if _mark_of(server).exists() else bound_s
     connection.settimeout(bound_s)
     try:
         connection.connect(str(server))
@@ -251,13 +280,6 @@ def ask(server: Path, request: ForkRequest, descriptors: Sequence[int]) -> Asked
 def _mark_of(server: Path) -> Path:
     """There once somebody waited for it in vain."""
     return server.with_name(f"{server.name}-late")
-
-
-def _bound(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen(_BACKLOG)
-    return listener
 
 
 def _no_answer(error: Exception) -> str:

@@ -6,11 +6,17 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 BASE = "base"
 PRELOADED = "preloaded"
-"""Names of a server's sockets: processes with its own imports alone, and with what the user asked for as well."""
+"""Names of a server's sockets: processes with its own imports alone; and, with a number, what it has imported ahead."""
+
+FORK, FIND, WAIT = "fork", "find", "wait"
+"""Purposes of a request: a process; the socket of what has imported, or is about to, for such a process; that it has
+imported."""
+_BACKLOG = 128
 
 _LENGTH = struct.Struct("!I")
 _MAX_BYTES = 64 * 1024 * 1024
@@ -25,6 +31,7 @@ class ForkRequest:
         arguments: for the entry.
         cwd: where it starts.
         environment: the whole of it.
+        purpose: FORK, FIND or WAIT.
         entry: which of the server's entries the process runs; empty: the first.
         oom_score_adj: as in ``/proc/PID/oom_score_adj``; the one of whoever asks.
     """
@@ -33,6 +40,7 @@ class ForkRequest:
     cwd: str
     environment: Mapping[str, str] = field(repr=False)
     entry: str = ""
+    purpose: str = FORK
     oom_score_adj: int = 0
 
 
@@ -44,12 +52,14 @@ class ForkReply:
         pid: of the new process; None if there is none.
         preloaded: modules that were imported for it on the user's wish.
         remarks: how it differs from one that imports them by itself.
+        socket: where to ask for it, by its name.
         refusal: why there is no process.
     """
 
     pid: int | None = None
     preloaded: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    socket: str | None = None
     refusal: str | None = None
 
 
@@ -58,6 +68,14 @@ class ForkedExit:
     """The last answer: how the process ended, as ``subprocess.Popen.returncode`` has it."""
 
     returncode: int
+
+
+def bound(path: Path) -> socket.socket:
+    """A socket that listens there."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(_BACKLOG)
+    return listener
 
 
 def send(connection: socket.socket, message: object, descriptors: Sequence[int] = ()) -> None:

@@ -7,6 +7,7 @@ critical path, as downstream tasks start meanwhile.
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner import json_values, marks, tracking
-from pynb_dag_runner.executors.base import JobCancelled, Keep
+from pynb_dag_runner.executors.base import JobCancelled, Keep, Waits
 from pynb_dag_runner.module_files import KERNEL_VARIABLE
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.parameters import recorded
@@ -66,8 +67,8 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
         inputs: values for the input slots in the spec's parameters.
 
     Yields:
-        :class:`AttemptBegan`, perhaps a :class:`Keep`, :class:`FilePart` for each part of each file if this worker does
-        not see the run folder, and :class:`AttemptFinished`.
+        Perhaps :class:`Waits`, :class:`AttemptBegan`, perhaps a :class:`Keep`, :class:`FilePart` for each part of each
+        file if this worker does not see the run folder, and :class:`AttemptFinished`.
     """
     destination = Destination(spec)
     try:
@@ -81,9 +82,17 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
 
 
 def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) -> Generator[object]:
+    cancelled = False
+    environment = attempt_environment(spec)
     if isinstance(spec.work, NotebookWork):
         # papermill and Jupyter take half a second once in a worker's life; no task's clock should pay for that.
-        import pynb_dag_runner.work.notebook  # noqa: F401
+        from pynb_dag_runner.work import notebook
+
+        try:
+            # Nor for imports that are made once for many.
+            yield from map(Waits, notebook.until_imported(spec.work, spec.fork_server, environment, _bound_s(spec)))
+        except (JobCancelled, KeyboardInterrupt):
+            cancelled = True
     start = _now()
     # This machine's environment may name other values than the driver's.
     spec = replace(spec, timeout_s=_time_left_s(spec, start), redactor=redactor_of(texts=spec.redactor.texts))
@@ -103,9 +112,10 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
     try:
         yield AttemptBegan(time=start)
     except JobCancelled:
+        cancelled = True
+    if cancelled:
         yield from _finish(_Result(outcome=Outcome.CANCELLED, failure=_CANCELLED), record, destination, spec.redactor)
         return
-    environment = attempt_environment(spec)
     if isinstance(spec.work, FunctionWork):
         if not spec.terminal:
             processes.adopt_orphans()
@@ -118,6 +128,11 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
         yield from _evaluate_notebook(spec, spec.work, parameters, environment, record, destination)
 
 
+def _bound_s(spec: AttemptSpec) -> float:
+    """How long to wait before the attempt starts, at most."""
+    return math.inf if spec.deadline is None else max(0.1, (spec.deadline - _now()).total_seconds())
+
+
 def _time_left_s(spec: AttemptSpec, start: datetime) -> float | None:
     """The task's timeout, or what is left of the run's time if that is less."""
     if spec.deadline is None:
@@ -128,11 +143,9 @@ def _time_left_s(spec: AttemptSpec, start: datetime) -> float | None:
 
 def attempt_environment(spec: AttemptSpec) -> dict[str, str]:
     """Environment variables that tell a task which attempt it is."""
-    # As Ray does it: libraries that start a thread per processor in each of several processes slow each other down.
-    threads = {} if spec.threads is None else {"OMP_NUM_THREADS": str(spec.threads)}
     modules = {name: str(here(path)) for name, path in spec.modules.items()}
     return {
-        **threads,
+        **spec.variables,
         **marks.environment(),
         **({KERNEL_VARIABLE: json.dumps(modules)} if modules and isinstance(spec.work, NotebookWork) else {}),
         **native_mlflow.environment(spec.folder),

@@ -1,5 +1,6 @@
 """What goes to a worker and what comes back: frozen and picklable."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,16 @@ from typing import Any
 from pynb_dag_runner.fork_server.client import ServerPlace
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.redaction import NO_SECRETS, Redactor
+
+THREADS = "OMP_NUM_THREADS"
+
+
+def thread_variables(num_cpus: float) -> dict[str, str]:
+    """What tells numerical libraries how many threads to use: as many as the task has processors.
+
+    As Ray does it: libraries that start a thread per processor in each of several processes slow each other down.
+    """
+    return {} if THREADS in os.environ else {THREADS: str(max(1, int(num_cpus)))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class AttemptSpec:
         queued: when nothing but a free slot was missing any more, UTC.
         parameters: values, with an :class:`InputSlot` anywhere inside for what the executor's store holds.
         modules: paths of the user's files by the names of the modules that they are; for a notebook's kernel.
-        threads: how many threads numerical libraries should use (OMP_NUM_THREADS); None: what the user set.
+        variables: beside those that say which attempt it is.
         timeout_s: seconds from the start until the attempt is ended; None: no limit.
         deadline: when the run's own time limit is over, UTC; None: it has none.
         memory_bytes: what a notebook's kernel may use with all that it starts; None: no limit.
@@ -75,7 +86,7 @@ class AttemptSpec:
     queued: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
     modules: Mapping[str, Path] = field(default_factory=dict)
-    threads: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     deadline: datetime | None = None
     memory_bytes: int | None = None

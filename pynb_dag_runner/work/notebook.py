@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import nbformat
@@ -35,6 +35,30 @@ def prepare() -> None:
     """Have nbformat compile its rules for notebooks, which takes it 70 ms: what is forked afterwards has them."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
     nbformat.validate(notebook, relax_add_props=True)
+
+
+def until_imported(
+    work: NotebookWork, place: ServerPlace | None, environment: Mapping[str, str], bound_s: float
+) -> Iterator[str]:
+    """Returns when the pipeline's preload has been imported for the notebook, can't be, or took too long.
+
+    Args:
+        environment: variables of the attempt beside this process's.
+
+    Yields:
+        What it waits for, once, if that takes a while.
+    """
+    if place is None or not place.preload:
+        return
+    with contextlib.suppress(LookupError):  # there is no kernel for it, which its evaluation will say
+        metadata = nbformat.reads(work.content, as_version=4).metadata
+        if choosing.choose(work.kernel, metadata, work.language).name == OWN:
+            variables, bound_s = _variables(environment), min(bound_s, servers.PRELOAD_BOUND_S)
+            yield from servers.until_imported(place, here(work.cwd), variables, bound_s)
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
 
 
 class Evaluation:
@@ -79,7 +103,7 @@ class Evaluation:
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)  # never Ray's uvloop
         if not choosing.is_own(self.kernel_name):
             environment = native_mlflow.for_another_interpreter(environment)
-        kernel_environment = {**os.environ, **environment, **hidden.environment, "JUPYTER_PLATFORM_DIRS": "1"}
+        kernel_environment = {**_variables(environment), **hidden.environment}
         self._kernel = Kernel(
             self.kernel_name,
             cwd=here(work.cwd),

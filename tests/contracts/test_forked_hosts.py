@@ -150,7 +150,7 @@ def test_a_process_with_odd_modules_ends_silently_and_with_its_own_code(
     server = ForkServer("ends_with", environment=environment, below=directory.path)
     request = ForkRequest(arguments=[str(code)], cwd=str(tmp_path), environment=environment)
     with (tmp_path / "output").open("wb") as output:
-        process = ask(server.place.sockets[0], request, [output.fileno(), output.fileno()]).answer()
+        process = ask(server.place.socket, request, [output.fileno(), output.fileno()]).answer()
         assert process.wait(60) == code
     server.close()
     assert (tmp_path / "output").read_text() == ""

@@ -116,7 +116,7 @@ def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, place: ServerPl
 def test_what_is_forked_for_nobody_is_killed(tmp_path: Path, place: ServerPlace) -> None:
     ours, theirs = os.pipe()
     request = ForkRequest(arguments=["-f", str(tmp_path / "k")], cwd=str(tmp_path), environment=dict(os.environ))
-    ask(place.sockets[0], request, [2, 2, theirs]).close()
+    ask(place.socket, request, [2, 2, theirs]).close()
     os.close(theirs)
     with open(ours, "rb") as until_it_is_gone:
         until_it_is_gone.read()
@@ -128,7 +128,7 @@ def test_a_refusal_is_always_heard(place: ServerPlace) -> None:
     refused = ForkRequest(arguments=[], cwd="/", environment={**os.environ, "PYTHONHASHSEED": "1"})
     for _ in range(500):
         with pytest.raises(ForkRefused, match="variables that are read once differ: PYTHONHASHSEED"):
-            ask(place.sockets[0], refused, [2, 2]).answer()
+            ask(place.socket, refused, [2, 2]).answer()
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0", b"\0\0\0\2{}", b"\377" * 8, b"\0\0\0\4null"])
@@ -136,7 +136,7 @@ def test_who_talks_nonsense_is_no_trouble_for_the_others(tmp_path: Path, place: 
     import socket
 
     with socket.socket(socket.AF_UNIX) as odd:
-        odd.connect(str(place.sockets[0]))
+        odd.connect(str(place.socket))
         odd.sendall(sent)
         odd.shutdown(socket.SHUT_WR)
         assert odd.recv(1) == b""

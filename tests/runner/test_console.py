@@ -12,6 +12,7 @@ from pynb_dag_runner.console import RunConsole, summary
 from pynb_dag_runner.events import (
     AttemptEnded,
     AttemptStarted,
+    AttemptWaits,
     EngineStarting,
     Event,
     PagesBeingMade,
@@ -126,6 +127,14 @@ def test_a_task_that_succeeds_at_once_has_two_lines() -> None:
     assert lines == ["run r1 of pipeline sales: 1 task", "load: started", "load: SUCCEEDED in 2.5 s"]
 
 
+def test_what_attempts_wait_for_is_said_once() -> None:
+    def waits(task: str, reason: str = "importing pandas (preload)") -> AttemptWaits:
+        return AttemptWaits(time=START, task=task, number=1, reason=reason)
+
+    lines = said(waits("a"), waits("b"), waits("c", "importing torch (preload)"), attempt_started("a"))
+    assert lines == ["importing pandas (preload)", "importing torch (preload)", "a: started"]
+
+
 def test_a_retry_says_why_and_when() -> None:
     lines = said(attempt_ended("load", retry_at=12.5), attempt_started("load", 2), max_attempts={"load": 3})
     assert lines == [
@@ -219,6 +228,12 @@ def test_live_view_shows_running_attempts_and_counts(terminal: Terminal) -> None
         console(Warned(time=START, message="draws the view again"))
     assert re.search(r"load +\d+ s  attempt 2 of 3", terminal.drawn())
     assert re.search(r"0 of 2 tasks · 1 running · \d+ s", terminal.drawn())
+
+
+def test_live_view_shows_what_attempts_wait_for(terminal: Terminal) -> None:
+    with RunConsole(terminal, max_attempts={"load": 1}, live=True) as console:
+        console(AttemptWaits(time=START, task="load", number=1, reason="importing pandas (preload)"))
+    assert "importing pandas (preload): 1 task waiting" in terminal.drawn()
 
 
 def test_live_view_prints_what_is_finished_for_good(terminal: Terminal) -> None:

@@ -69,7 +69,9 @@ class Kernel:
         self._directory = Path(tempfile.mkdtemp(prefix="kernel-", dir=os.environ[SCRATCH_VARIABLE]))
         self.manager: Any = AsyncKernelManager(
             kernel_name=name,
-            kernel_spec_manager=KernelSpecs(fork_sockets=[str(path) for path in place.sockets] if place else []),
+            kernel_spec_manager=KernelSpecs(
+                fork_socket=str(place.socket) if place else "", fork_preloaded=bool(place and place.preload)
+            ),
             transport="ipc",
             ip=str(self._directory / "k"),
             connection_file=str(self._directory / "kernel.json"),
@@ -128,7 +130,7 @@ class Kernel:
         if not isinstance(provisioner, ForkProvisioner):
             return KernelStart(how="started", remarks=(ONLY_OWN,))
         remarks = provisioner.remarks
-        if not provisioner.sockets:
+        if not provisioner.socket:
             remarks = (NO_SERVER,)
         if provisioner.preloaded is None:
             return KernelStart(how="started", remarks=remarks)

@@ -7,29 +7,32 @@ same either way.
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from traitlets import List, Unicode
+from traitlets import Bool, Unicode
 
 from pynb_dag_runner.fork_server.client import Asked, ForkedProcess, ForkRefused, ask, own_oom_score_adj
-from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.fork_server.wire import FIND, ForkRequest
 
 NAME = "pynb-dag-runner"
 """Of the entry point."""
 
 
 class ForkProvisioner(LocalProvisioner):
-    """Asks fork servers first.
+    """Asks a fork server first.
 
     Attributes:
-        sockets: of the servers to ask, one after the other.
+        socket: of the server; empty: there is none.
+        preload: ask it for one that has imported ahead, and only if it has none for another one.
         preloaded: modules that were imported before the notebook began; None: the kernel was not forked.
         remarks: what those servers said that did not fork one, and what the one did that forked it.
     """
 
-    sockets = List(Unicode())
+    socket = Unicode()
+    preload = Bool()
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -39,9 +42,11 @@ class ForkProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         """See jupyter_client; ``cmd`` is that of our own kernelspec."""
-        for server in self.sockets:
+        for ahead in (True, False) if self.preload else (False,):
+            if not self.socket:
+                break
             try:
-                await self._fork(Path(server), cmd, **options)
+                await self._fork(ahead, cmd, **options)
             except ForkRefused as refusal:
                 self.remarks = (*self.remarks, str(refusal))
             else:
@@ -49,7 +54,7 @@ class ForkProvisioner(LocalProvisioner):
         return await super().launch_kernel(cmd, **options)
 
     async def _fork(
-        self, server: Path, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
+        self, ahead: bool, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
     ) -> None:
         request = ForkRequest(
             arguments=cmd[cmd.index("-f") :],
@@ -60,7 +65,10 @@ class ForkProvisioner(LocalProvisioner):
         )
         ready, told = os.pipe()
         try:
-            process = await _answer(ask(server, request, [stdout.fileno(), stdout.fileno(), told]))
+            server = Path(self.socket)
+            if ahead:
+                server = (await _answered(ask(server, replace(request, purpose=FIND)))).found()
+            process = (await _answered(ask(server, request, [stdout.fileno(), stdout.fileno(), told]))).answer()
         except BaseException:
             os.close(ready)
             raise
@@ -111,7 +119,7 @@ class ForkProvisioner(LocalProvisioner):
             self.process.wait()
 
 
-async def _answer(asked: Asked) -> ForkedProcess:
+async def _answered(asked: Asked) -> Asked:
     try:
         await _readable(asked.fileno(), asked.bound_s)
     except TimeoutError:
@@ -119,7 +127,7 @@ async def _answer(asked: Asked) -> ForkedProcess:
     except BaseException:
         asked.close()
         raise
-    return asked.answer()
+    return asked
 
 
 async def _readable(descriptor: int, timeout_s: float) -> None:

@@ -1,33 +1,61 @@
 """The fork server that kernels come from: whose it is, and where there is none."""
 
+import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pynb_dag_runner import marks
-from pynb_dag_runner.fork_server.child import WITHOUT_THREADS
-from pynb_dag_runner.fork_server.client import ForkServer, ServerPlace
+from pynb_dag_runner.fork_server.client import ForkRefused, ForkServer, ServerPlace, ask
+from pynb_dag_runner.fork_server.wire import FIND, WAIT, ForkRequest
 from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
-
-_NO_THREADS = {
-    # Tasks have one thread per processor that they hold, most often one; with more, numpy starts threads at its import.
-    "OMP_NUM_THREADS": "1",
-    **WITHOUT_THREADS,
-}
-"""What keeps libraries from starting threads when they are imported: no fork survives those."""
 
 _ENTRY = "pynb_dag_runner.work.kernels.main"
 
 
-def start(preload: Sequence[str], below: Path) -> ForkServer:
+_NONE: Mapping[str, str] = MappingProxyType({})
+PRELOAD_BOUND_S = 300.0
+"""How long attempts wait, before their clocks start, for modules to be imported; then they go on without."""
+_AT_ONCE_S = 0.2
+
+
+def start(
+    preload: Sequence[str], below: Path, cwd: Path | None = None, environment: Mapping[str, str] = _NONE
+) -> ForkServer:
     """Start a server with this process's environment.
 
     Args:
-        preload: modules that notebooks import, to be imported before.
+        preload: modules that notebooks import, to be imported before: once for each set of variables and directory
+            that notebooks have.
         below: a private directory, for its sockets.
+        cwd: import them now for notebooks that run there; None: when there is one.
+        environment: those notebooks' variables beside this process's.
     """
-    return ForkServer(_ENTRY, preload=preload, environment={**_NO_THREADS, **os.environ}, below=below)
+    server = ForkServer(_ENTRY, preload=preload, environment=os.environ, below=below)
+    if preload and cwd is not None:
+        server.import_for(cwd, {**os.environ, **environment})
+    return server
+
+
+def until_imported(
+    place: ServerPlace, cwd: Path, environment: Mapping[str, str], bound_s: float = PRELOAD_BOUND_S
+) -> Iterator[str]:
+    """Returns when the preload has been imported for a kernel with these surroundings, or can't be.
+
+    Yields:
+        What it waits for, once, if that takes a while.
+    """
+    request = ForkRequest(arguments=(), cwd=str(cwd), environment=environment, purpose=FIND)
+    with contextlib.suppress(ForkRefused):  # which the kernel's start will hear again, and record
+        server = ask(nearest(place).socket, request).found()
+        asked = ask(server, replace(request, purpose=WAIT), bound_s=bound_s)
+        with contextlib.closing(asked):
+            if not asked.is_answered(_AT_ONCE_S):
+                yield f"importing {', '.join(place.preload)} (preload)"
+            asked.imported()
 
 
 def nearest(place: ServerPlace) -> ServerPlace:

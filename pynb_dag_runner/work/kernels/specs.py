@@ -3,7 +3,7 @@
 import sys
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from traitlets import List, Unicode
+from traitlets import Bool, Unicode
 
 from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.provisioner import NAME
@@ -15,16 +15,18 @@ class KernelSpecs(KernelSpecManager):
     An installed ``python3`` may belong to any interpreter (papermill issue 638), and need not be installed at all.
 
     Attributes:
-        fork_sockets: of fork servers to ask for a process of this interpreter.
+        fork_socket: of the fork server to ask for a process of this interpreter; empty: there is none.
+        fork_preloaded: the process is to have the server's preload.
     """
 
-    fork_sockets = List(Unicode())
+    fork_socket = Unicode()
+    fork_preloaded = Bool()
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The kernelspec called ``kernel_name``; raises NoSuchKernel."""
         if kernel_name != OWN:
             return super().get_kernel_spec(kernel_name)
         command = [sys.executable, "-m", "pynb_dag_runner.work.kernels.main", "-f", "{connection_file}"]
-        provisioner = {"provisioner_name": NAME, "config": {"sockets": self.fork_sockets}}
+        provisioner = {"provisioner_name": NAME, "config": {"socket": self.fork_socket, "preload": self.fork_preloaded}}
         metadata = {"debugger": True, "kernel_provisioner": provisioner}
         return KernelSpec(argv=command, display_name="Python 3 (ipykernel)", language="python", metadata=metadata)
