@@ -97,6 +97,8 @@ for _use, _methods in _USES.items():
         setattr(OutputReference, f"__{_method}__", _refusal(_use))
 
 
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+"""Of these there are many, and to ask an abstract class for each takes most of a walk's time."""
 _Kind = TypeVar("_Kind")
 _SHOWN = re.compile(
     r"""<(?:output\ (?P<output>'[^']*'|"[^"]*")\ of\ task\ |Task\ )(?P<task>'[^']*'|"[^"]*")(?:\ \(\w+\))?>""",
@@ -109,7 +111,7 @@ def references_in(value: Any) -> Iterator[OutputReference]:
     return instances_in(value, OutputReference)
 
 
-def instances_in(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
+def instances_in(value: Any, kind: type[_Kind] | tuple[type[_Kind], ...]) -> Iterator[_Kind]:
     """Every ``kind`` inside nested dicts (their keys, too), lists, tuples and sets, in order of appearance.
 
     The walk keeps its own stack, so deep nesting can't exhaust Python's; a container inside itself is walked once.
@@ -119,7 +121,7 @@ def instances_in(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
         item = stack.pop()
         if isinstance(item, kind):
             yield item
-        elif isinstance(item, Mapping | list | tuple | set | frozenset):
+        elif type(item) not in _SCALARS and isinstance(item, list | tuple | set | frozenset | Mapping):
             if id(item) in seen:
                 continue
             seen.add(id(item))
@@ -132,8 +134,8 @@ def shown_references_in(value: Any) -> Iterator[str]:
 
     ``f"{reference!r}"`` and ``str([reference])`` ask for nothing but the ``repr``, which debuggers need as well.
     """
-    for text in (*instances_in(value, str), *map(str, instances_in(value, PurePath))):
-        if "<" in text:
+    for item in instances_in(value, (str, PurePath)):
+        if "<" in (text := str(item)):
             yield from (match.group() for match in _SHOWN.finditer(text))
 
 

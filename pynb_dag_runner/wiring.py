@@ -51,27 +51,26 @@ class _Wires:
         for name, value in task.parameters.items():
             if next(instances_in(value, Task), None) is not None:
                 continue  # refused as such; what else there is to say of it explains nothing
-            if not all(isinstance(reference.output_name, str) for reference in references_in(value)):
+            references = list(references_in(value))
+            if not all(isinstance(reference.output_name, str) for reference in references):
                 continue
             if kinds is not None and name in kinds:
                 yield from self._type_problems(name, value, kinds[name])
-            for reference in references_in(value):
+            for reference in references:
                 yield from self._output_problems(reference)
 
     def _type_problems(self, name: str, value: Any, kind: Any) -> Iterator[str]:
-        expected = ParameterSpec(name=name, annotation=kind).type_name
         if isinstance(value, OutputReference):
             source = getattr(value.producer, "source", None)
             if isinstance(source, FunctionSource) and value.output_name == _RETURN:
                 returned = self._hints_of(source.function).get(_RETURN, Any)
                 if not may_become(returned, kind):
-                    got = ParameterSpec(name=name, annotation=returned).type_name
-                    yield f"parameter {name!r}: got {value.words}, a {got}, expected {expected}"
+                    yield f"parameter {name!r}: got {value.words}, a {_words(returned)}, expected {_words(kind)}"
             return
         try:
             plain = replace_secrets(replace_references(value, lambda _reference: None), lambda _plain: None)
             if not fits(plain, kind):
-                yield f"parameter {name!r}: got {short_repr(plain, _SHOWN_CHARACTERS)}, expected {expected}"
+                yield f"parameter {name!r}: got {short_repr(plain, _SHOWN_CHARACTERS)}, expected {_words(kind)}"
         except RecursionError:
             return  # said where values are looked at
 
@@ -125,6 +124,10 @@ class _Wires:
             except Exception:  # noqa: BLE001 - an annotation is any expression; some mean nothing at run time
                 self._hints[id(function)] = {}
         return self._hints[id(function)]
+
+
+def _words(kind: Any) -> str:
+    return ParameterSpec(name="", annotation=kind).type_name
 
 
 def _name_problems(names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
