@@ -10,6 +10,7 @@
     │   ├── OutputNotKnownError    a task's output was used as a value while the pipeline was written
     │   └── OutputDirectoryError   the run folder can't be made
     ├── RecordingError             a run was stopped since its folder can't be written any more; exit code 1
+    ├── RunInterruptedError        a run was stopped since what executes its tasks is gone; exit code 1
     ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
     └── ExecutorError              the engine can't start, or can never give what a task asks for
 
@@ -131,6 +132,26 @@ class RecordingError(PynbDagRunnerError):
 
     def __reduce__(self) -> tuple[type["RecordingError"], tuple[Path, str]]:
         return (RecordingError, (self.folder, self.reason))
+
+
+class RunInterruptedError(PynbDagRunnerError):
+    """What executes the tasks of a run is gone, so nothing more could be done; the run can be resumed.
+
+    Args:
+        folder: the run folder.
+        reason: what is gone.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(
+            f"the run was stopped, since {reason}; what had finished is kept. "
+            f"Go on with: pynb-dag-runner resume {folder}"
+        )
+
+    def __reduce__(self) -> tuple[type["RunInterruptedError"], tuple[Path, str]]:
+        return (RunInterruptedError, (self.folder, self.reason))
 
 
 class ExecutorError(PynbDagRunnerError):

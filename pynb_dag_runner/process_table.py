@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import psutil
 
 _END_BOUND_S = 2.0
+_START_AFTER_NAME = 20
+"""Field 22 of proc(5)'s ``/proc/PID/stat``; the second one, the name, may hold anything."""
 
 
 def describe_exit(code: int | None) -> str:
@@ -31,6 +33,19 @@ def describe_exit(code: int | None) -> str:
         hint = " (often the system's answer to too little memory)" if -code == signal.SIGKILL else ""
         return f"signal {name}{hint}"
     return f"signal {-code}"
+
+
+def start_of(pid: int) -> int | None:
+    """When the process started, in the system's ticks: with its pid, which another one may get, it names it.
+
+    Returns:
+        None if there is none.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(stat[stat.rindex(b")") :].split()[_START_AFTER_NAME])
 
 
 def tree_memory_bytes(pid: int, *, enough: int | None = None) -> int:

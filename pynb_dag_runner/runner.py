@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from pynb_dag_runner import checks, events, provenance, reports
 from pynb_dag_runner.attempts import resources_of
 from pynb_dag_runner.dag import Dag
 from pynb_dag_runner.earlier import Earlier
-from pynb_dag_runner.errors import PipelineError
+from pynb_dag_runner.errors import PipelineError, RunInterruptedError
 from pynb_dag_runner.executors import StartExecutor, executor_factory
-from pynb_dag_runner.executors.base import Executor
+from pynb_dag_runner.executors.base import EngineLost, Executor
 from pynb_dag_runner.interrupts import Interrupts
 from pynb_dag_runner.outcome import Outcome, RunStatus
 from pynb_dag_runner.parameters import recorded
@@ -118,10 +118,11 @@ def run_dag(
         OutputDirectoryError: no run folder can be made.
         ExecutorError: the engine can't start.
         PipelineError: a task asks for more than the engine can ever give.
+        RunInterruptedError: the engine is gone.
     """
     redactor = redactor_for(dag)
     folder, run_id = make_run_folder(Path(os.path.abspath(output_dir)), dag.name, clock())
-    with ExitStack() as stack:
+    with _told(folder, listeners, clock, redactor), ExitStack() as stack:
         discard = stack.enter_context(ExitStack())
         discard.callback(_remove_empty, folder)
         stack.enter_context(FolderLock(folder))
@@ -172,7 +173,7 @@ def resume_dag(
     redactor = redactor_for(dag)
     if preparation.resumption.nothing_to_do:
         return _result_of(preparation.run)
-    with ExitStack() as stack:
+    with _told(folder, listeners, clock, redactor), ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(out_of_environment(secret_variables(dag)))
         if preparation.resumption.again:
@@ -261,9 +262,25 @@ def _drive(
         redactor=redactor,
         fork_server=warm.kernels,
     )
-    loop.run_tasks()
+    try:
+        loop.run_tasks()
+    except EngineLost as lost:
+        loop.interrupt()
+        raise RunInterruptedError(writer.folder, str(lost)) from lost
     engine.closing.begin()
     loop.end()
+
+
+@contextlib.contextmanager
+def _told(
+    folder: Path, listeners: Sequence[Listener], clock: Callable[[], datetime], redactor: Redactor
+) -> Iterator[None]:
+    """A run that is stopped has its report, too, once nothing writes to its folder any more."""
+    try:
+        yield
+    except RunInterruptedError:
+        _result(folder, listeners, clock, redactor)
+        raise
 
 
 def _result(
@@ -277,7 +294,7 @@ def _result(
     run = read_run(folder, known=untouched)
     for task in run.tasks:
         for attempt in task.attempts:
-            if attempt.outcome in _MAY_HAVE_DIED:
+            if attempt.outcome is None or attempt.outcome in _MAY_HAVE_DIED:
                 with contextlib.suppress(OSError):  # said when it died
                     sweep(folder / attempt.folder, redactor)
     _report(run, listeners, clock)

@@ -23,7 +23,7 @@ import click
 
 from pynb_dag_runner.cli.commands import CommandTable, ReaderGoneError
 from pynb_dag_runner.cli.streams import open_standard_streams
-from pynb_dag_runner.errors import PynbDagRunnerError, RecordingError
+from pynb_dag_runner.errors import PynbDagRunnerError, RecordingError, RunInterruptedError
 
 PROGRAM = "pynb-dag-runner"
 EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except RecordingError as error:
+    except (RecordingError, RunInterruptedError) as error:
         return _say(f"error: {error}", EXIT_FAILED)
     except PynbDagRunnerError as error:
         return _say(f"error: {error}", EXIT_USAGE)

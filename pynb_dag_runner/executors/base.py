@@ -146,6 +146,10 @@ class JobEnded:
     lost_input: bool = False
 
 
+class EngineLost(Exception):
+    """What executes jobs is gone, with all of them; the message says what, as a clause. Only closing is left."""
+
+
 JobEvent = JobStarted | JobMessage | JobKept | JobEnded
 
 
@@ -189,7 +193,11 @@ class Executor(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
-        """What happened since the last call; waits at most ``timeout_s`` seconds for something to happen."""
+        """What happened since the last call; waits at most ``timeout_s`` seconds for something to happen.
+
+        Raises:
+            EngineLost: nothing will happen any more.
+        """
         ...
 
     def cancel(self, key: str, *, force: bool = False) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.base import (
+    EngineLost,
     Handle,
     Job,
     JobEnded,
@@ -150,9 +151,19 @@ class RayExecutor:
         return self._store.put(value)
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
-        """Everything that has arrived; the wait is Ray's own and ends with the first arrival."""
-        if self._lanes:
-            return self._lanes.wait(timeout_s)
+        """Everything that has arrived; the wait ends with the first arrival."""
+        events = self._lanes.wait(timeout_s) if self._lanes else self._arrived(timeout_s)
+        lost = self._session.lost()
+        if lost is None:
+            return events
+        # Jobs that died with it are no failures of theirs; what others still said holds.
+        said = [event for event in events if not (isinstance(event, JobEnded) and event.death)]
+        if not said:
+            raise EngineLost(lost)
+        return said
+
+    def _arrived(self, timeout_s: float) -> list[JobEvent]:
+        """The same for a cluster; the wait is Ray's own."""
         events, self._dropped = self._dropped, []
         if events or not self._jobs:
             if not events:
@@ -227,12 +238,12 @@ class RayExecutor:
             return
         number = signal.SIGKILL if force else CANCEL_SIGNAL
         if process.node == self._node:
-            send_signal(process.pid, number)
+            send_signal(process, number)
             return
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(process.node, soft=False)
-        self._signal.options(scheduling_strategy=there).remote(process.pid, number)
+        self._signal.options(scheduling_strategy=there).remote(process, number)
 
     def close(self) -> None:
         """Disconnect; a private Ray and everything below it is ended and its directory removed."""

@@ -289,7 +289,7 @@ class Lanes:
                 lane.process = said
                 self._events.append(JobStarted(key=job.key, host=host, pid=pid))
                 if lane.stop is not None:
-                    send_signal(pid, lane.stop)
+                    send_signal(said, lane.stop)
             case LimitsOver():
                 self._events.append(JobMessage(key=job.key, message=said))
             case ValueFollows():
@@ -348,7 +348,7 @@ class Lanes:
         number = signal.SIGKILL if force else CANCEL_SIGNAL
         lane.stop = number
         if lane.process is not None:
-            send_signal(lane.process.pid, number)
+            send_signal(lane.process, number)
 
     def close(self) -> None:
         """Let all lanes end."""

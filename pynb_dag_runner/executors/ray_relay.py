@@ -20,6 +20,7 @@ from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
 from pynb_dag_runner.module_files import Imports, moved
 from pynb_dag_runner.private_directory import PrivateDirectory, is_same_user
+from pynb_dag_runner.process_table import start_of
 from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
 
 RESCUE_BOUND_S = 120.0
@@ -48,11 +49,12 @@ class SharedProject:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A relay's first message: where the job's process is."""
+    """A relay's first message: where the job's process is, and when that started, in ticks."""
 
     node: str
     host: str
     pid: int
+    start: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def _made(request: Request, imports: Imports, values: list[bytes], new_host: Cal
             host.close()
         host = new_host()
     try:
-        yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid)
+        yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid, start_of(host.pid))
         ended = yield from _relayed(host, imports, request.call, values, request.limits)
         if not host.alive:
             host.close()  # and with it all that the job left behind, before its end is told
@@ -203,8 +205,8 @@ def _relayed(
                 return ended
 
 
-def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a host process of this machine, if it is still one."""
+def send_signal(process: Began, number: int) -> None:
+    """Send a signal to a job's process on this machine, if that is still the one that began."""
     with contextlib.suppress(OSError):
-        if b"pynb_dag_runner.executors.host" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, number)
+        if process.start == start_of(process.pid):
+            os.kill(process.pid, number)

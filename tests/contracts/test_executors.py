@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import psutil
@@ -105,6 +105,14 @@ def sleep_long() -> Generator[object]:
         yield "cancelled"
 
 
+def rename_and_sleep_long() -> Generator[object]:
+    """What ``ps`` shows of it is gone, as with setproctitle."""
+    stat = Path("/proc/self/stat").read_bytes()
+    first, end = (int(field) for field in stat[stat.rindex(b")") :].split()[46:48])  # arg_start and arg_end of proc(5)
+    ctypes.memset(first, 0, end - first)
+    yield from sleep_long()
+
+
 def exit_at_once() -> Generator[object]:
     yield "before"
     os._exit(3)
@@ -200,8 +208,9 @@ def test_waiting_with_nothing_to_do_returns_nothing(executor: Executor) -> None:
     assert executor.wait(0.01) == []
 
 
-def test_a_sleeping_job_wakes_up_to_its_cancellation(hosted: Executor) -> None:
-    hosted.submit(Job(key="sleep", call=sleep_long))
+@pytest.mark.parametrize("call", [sleep_long, rename_and_sleep_long])
+def test_a_sleeping_job_wakes_up_to_its_cancellation(hosted: Executor, call: Callable[[], Generator[object]]) -> None:
+    hosted.submit(Job(key="sleep", call=call))
     until(hosted, "sleeping")
     hosted.cancel("sleep")
     until(hosted, "cancelled")

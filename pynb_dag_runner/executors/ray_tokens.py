@@ -1,0 +1,76 @@
+"""Which token a Ray has that is started or joined here, and that it stays with that one.
+
+Ray reads the token and whether there is one from the environment, and remembers both in the process. It has no public
+name for having them read again, so this uses two private ones; without them a second Ray in one process may be refused.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+_MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+_FILE = Path("~/.ray/auth_token")
+
+
+class Tokens:
+    """The environment's variables as long as one Ray is used. Give them back when it has been left.
+
+    Args:
+        ray: the module.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._before = {name: os.environ.get(name) for name in (_MODE, _TOKEN, _PATH)}
+
+    def make_one(self) -> None:
+        """For a private Ray: a token of its own, whatever the user has; Ray would write a lasting one to the home."""
+        os.environ.update({_MODE: "token", _TOKEN: secrets.token_hex(32)})
+        self._read_again()
+
+    def use_rays_own(self) -> None:
+        """For a cluster: what Ray itself takes for the address ``auto``. It looks for no token with any other one."""
+        if _MODE not in os.environ and self._place is not None:
+            os.environ[_MODE] = "token"
+        self._read_again()
+
+    def give_back(self) -> None:
+        """The variables are again as they were."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._read_again()
+
+    @property
+    def refusal(self) -> str:
+        """Words for a cluster that does not take the token; the subject is the cluster."""
+        if os.environ.get(_MODE, "").lower() != "token" and _MODE in os.environ:
+            return f"asks for a token, and {_MODE}={os.environ[_MODE]} sends none"
+        if self._place is None:
+            return (
+                f"asks for a token, and there is none here: put it into {_TOKEN}, into a file named by {_PATH}, "
+                f"or into {_FILE}"
+            )
+        return f"does not accept the token in {self._place}"
+
+    @property
+    def _place(self) -> str | None:
+        """Where Ray finds a token, in its order; None: nowhere."""
+        if os.environ.get(_TOKEN, "").strip():
+            return _TOKEN
+        named = os.environ.get(_PATH)
+        if named:
+            return f"{named} ({_PATH})"
+        with contextlib.suppress(OSError, RuntimeError):  # unreadable; no home
+            if _FILE.expanduser().read_text().strip():
+                return str(_FILE)
+        return None
+
+    def _read_again(self) -> None:
+        with contextlib.suppress(AttributeError, TypeError):
+            self._ray._raylet.Config.initialize("")
+            self._ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
