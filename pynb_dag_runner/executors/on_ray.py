@@ -40,8 +40,8 @@ from pynb_dag_runner.project import PackedProject
 _WINDOW_PER_CPU = 8
 """Jobs handed to Ray beyond what can run: enough to hide the hand-over, few enough that waiting on them stays cheap."""
 
-_MESSAGES_AHEAD = 8
-"""What a job says before the driver has listened: parts of files have 4 MB each."""
+_MESSAGES_AHEAD = 64
+"""What a job says before the driver has listened: parts of files have 90 kB each."""
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

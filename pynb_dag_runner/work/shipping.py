@@ -13,8 +13,9 @@ from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.work.messages import AttemptSpec, FilePart
 from pynb_dag_runner.work.sweeping import sweep_after_death
 
-PART_BYTES = 4 * 1024 * 1024
-"""Size of a part: large enough that its overhead does not count, small enough that a few of them fit anywhere."""
+PART_BYTES = 90_000
+"""Size of a part: what is larger than 100 KiB goes through Ray's object store. That frees what was received a second
+later at the earliest, so on a fast network a store's worth of parts piled up on the driver's machine."""
 
 _RUN_FOLDER_ABOVE = 2
 """``tasks``, the task's folder and the attempt's folder are below the run folder."""
