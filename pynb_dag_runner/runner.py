@@ -279,7 +279,7 @@ def _told(
     try:
         yield
     except RunInterruptedError:
-        _result(folder, listeners, clock, redactor)
+        _finished(folder, listeners, clock, redactor)
         raise
 
 
@@ -291,6 +291,17 @@ def _result(
     interrupts: Interrupts,
     untouched: Mapping[str, TaskRun] | None = None,
 ) -> RunResult:
+    return _result_of(_finished(folder, listeners, clock, redactor, untouched), interrupts.first)
+
+
+def _finished(
+    folder: Path,
+    listeners: Sequence[Listener],
+    clock: Callable[[], datetime],
+    redactor: Redactor,
+    untouched: Mapping[str, TaskRun] | None = None,
+) -> Run:
+    """The run as its folder tells it, without secrets where a worker could not take them out, and with its report."""
     run = read_run(folder, known=untouched)
     for task in run.tasks:
         for attempt in task.attempts:
@@ -298,7 +309,7 @@ def _result(
                 with contextlib.suppress(OSError):  # said when it died
                     sweep(folder / attempt.folder, redactor)
     _report(run, listeners, clock)
-    return _result_of(run, interrupts.first)
+    return run
 
 
 def _result_of(run: Run, interrupted_by: signal.Signals | None = None) -> RunResult:
