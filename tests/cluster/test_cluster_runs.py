@@ -141,7 +141,7 @@ def test_an_artifact_of_one_gigabyte_comes_back_in_little_memory(cluster: RayClu
     assert (folder / "artifacts/large.bin").stat().st_size == 1024 << 20
     extra = {machine: (large[machine] - small[machine]) / 1e6 for machine in small}
     print("extra memory in MB:", extra)
-    assert max(extra.values()) < 300
+    assert max(extra.values()) < 60  # nothing of it goes through the object store, whatever the speed of either side
     assert json.loads((folder / "attempt.json").read_text())["outcome"] == "SUCCEEDED"
 
 
