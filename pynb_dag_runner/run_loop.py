@@ -383,10 +383,6 @@ class RunLoop:
         self._writer.end(self._record.model_copy(update={"status": status, "end": end}))
         return status
 
-    def interrupt(self) -> None:
-        """Record that the run was stopped with attempts under way; it can be resumed."""
-        self._writer.end(self._record.model_copy(update={"status": RunStatus.INTERRUPTED}))
-
     def _while_pages_are_made(self) -> float | None:
         """For how long a user waits for the next page: not for long who has cancelled the run, or its pages now."""
         self._beat(time.monotonic())

@@ -265,7 +265,7 @@ def _drive(
     try:
         loop.run_tasks()
     except EngineLost as lost:
-        loop.interrupt()
+        writer.end(record.model_copy(update={"status": RunStatus.INTERRUPTED}))
         raise RunInterruptedError(writer.folder, str(lost)) from lost
     engine.closing.begin()
     loop.end()
