@@ -40,11 +40,13 @@ def show(run_dir: Path, as_json: bool) -> int:
 def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
     """Head, table of tasks, failures, warnings, and what to look at next."""
     from pynb_dag_runner.cli.tables import aligned
+    from pynb_dag_runner.reports.wording import kernel_notes
     from pynb_dag_runner.run_folder import paths
     from pynb_dag_runner.telling import Styled, failure_lines, printable, shown_path
 
     lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
     lines += [(Styled(f"  warning: {printable(warning)}", "yellow"),) for warning in run.warnings]
+    lines += [(Styled(f"  {printable(note)}", "dim"),) for note in kernel_notes(run)]
     if run.report is None and run.folder.is_dir():  # not for a run in an archive
         folder = shlex.quote(shown_path(run.folder, cwd))
         lines.append((Styled(f"there is no {paths.REPORT} yet; pynb-dag-runner report {folder} writes it"),))

@@ -20,7 +20,16 @@ from pynb_dag_runner.reports.gantt_html import gantt_html
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_svg import graph_svg
 from pynb_dag_runner.reports.templating import render, source, text
-from pynb_dag_runner.reports.wording import State, duration, moment, size, state_of_attempt, state_of_task, state_word
+from pynb_dag_runner.reports.wording import (
+    State,
+    duration,
+    kernel_notes,
+    moment,
+    size,
+    state_of_attempt,
+    state_of_task,
+    state_word,
+)
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
@@ -128,6 +137,7 @@ def render_html(run: Run) -> str:
     return render(
         "report.html",
         run=run,
+        notes=kernel_notes(run),
         rows=rows,
         counts=_counts(rows),
         problems=_problems(rows),

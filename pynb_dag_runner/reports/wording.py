@@ -23,6 +23,9 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 direction of text."""
 
 
+MAX_NAMES_IN_SENTENCE = 3
+
+
 def printable(text: str) -> str:
     """``text`` as HTML, XML and a terminal can show it: error messages and names come from user code and strangers.
 
@@ -101,6 +104,24 @@ def clock(time: datetime | None) -> str:
 def count(number: int, noun: str) -> str:
     """``1 task``, ``2 tasks``, ``12,000 tasks``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def kernel_notes(run: Run) -> list[str]:
+    """Why kernels did not come about in the fastest way, or what notebooks missed by that: a sentence for each reason.
+
+    Of each task the last attempt counts.
+    """
+    tasks: dict[str, list[str]] = {}
+    for task in run.tasks:
+        start = task.last_attempt.kernel_start if task.last_attempt else None
+        for remark in start.remarks if start else ():
+            tasks.setdefault(remark, []).append(task.name)
+    return [f"kernel of {_some(names)}: {remark}" for remark, names in tasks.items()]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MAX_NAMES_IN_SENTENCE
+    return ", ".join(names[:MAX_NAMES_IN_SENTENCE]) + (f" and {more} more" if more > 0 else "")
 
 
 def columns(text: str) -> int:

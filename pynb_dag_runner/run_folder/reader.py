@@ -267,6 +267,7 @@ def _read_attempt(
         cpu_time_s=record.cpu_time_s if record else None,
         peak_memory_bytes=record.peak_memory_bytes if record else None,
         kernel=record.kernel if record else None,
+        kernel_start=record.kernel_start if record else None,
         cells=record.cells if record else None,
         cells_executed=record.cells_executed if record else None,
         parameters=record.parameters if record else {},

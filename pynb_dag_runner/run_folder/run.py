@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.run_folder.records import Metric, OptionsRecord, RunRecord
+from pynb_dag_runner.run_folder.records import KernelStart, Metric, OptionsRecord, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class AttemptRun:
         start, end: UTC; ``start`` is None if it ended before it ran.
         queue_s: seconds that it waited for a free slot.
         failure: why it did not succeed.
+        kernel_start: how a notebook's kernel came about.
         parameters: as the task received them, for reading.
         outputs: named JSON values, decoded.
         redacted_outputs: names of outputs that held a secret, and so are not what the task made.
@@ -57,6 +58,7 @@ class AttemptRun:
     cpu_time_s: float | None = None
     peak_memory_bytes: int | None = None
     kernel: str | None = None
+    kernel_start: KernelStart | None = None
     cells: int | None = None
     cells_executed: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -181,7 +181,7 @@ def _finish(result: _Result, record: AttemptRecord, destination: Destination, re
                 "cpu_time_s": result.usage.cpu_time_s,
                 "peak_memory_bytes": result.usage.peak_memory_bytes,
                 "kernel": result.kernel,
-                "kernel_start": result.kernel_start,
+                "kernel_start": _redacted(result.kernel_start, redactor),
                 "cells": result.cells,
                 "cells_executed": result.cells_executed,
                 "outputs": outputs,
@@ -194,6 +194,13 @@ def _finish(result: _Result, record: AttemptRecord, destination: Destination, re
     yield from destination.parts()
     destination.end_told = True
     yield AttemptFinished(time=end, outcome=result.outcome, failure=result.failure, outputs=result.outputs)
+
+
+def _redacted(start: KernelStart | None, redactor: Redactor) -> KernelStart | None:
+    """What modules print at their import may hold a secret of the environment."""
+    if start is None:
+        return None
+    return start.model_copy(update={"remarks": tuple(redactor.text(remark) for remark in start.remarks)})
 
 
 def _without_secrets(result: _Result, redactor: Redactor) -> tuple[dict[str, Any], tuple[str, ...]]:
