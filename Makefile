@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, test-faults, bench, bench-smoke, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults bench bench-smoke check format ui ui-dev clean
+.PHONY: venv demo test test-faults test-docker bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -52,6 +52,9 @@ test-faults: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	@.ci/need-namespaces
 	$(BIN)/python -m pytest tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
+
+test-docker: # the images, where there is a Docker engine; minutes
+	@.ci/test-docker
 
 bench: $(VENV)/bench.stamp # all groups: hours; some: make bench BENCH_ARGS="notebooks latency"
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -5,12 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mlflow_bridge.errors import TargetError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """MLflow's own default: a file in the current directory."""
+PAGES_VARIABLE = "PYNB_DAG_RUNNER_MLFLOW_UI"
+"""Environment variable: where people's browsers find the server, if not at the tracking URI: it may be a name inside of
+containers only, or an address behind a proxy."""
 _SQLITE = "sqlite:///"
 _EXPECTED = "expected sqlite:///FILE or http(s)://SERVER"
 
@@ -23,11 +26,13 @@ class Target:
         uri: what MLflow's client gets; of sqlite with an absolute path.
         shown: the same for people and records, without user name and password.
         database: absolute path of the sqlite file; None for a server.
+        pages: where a browser finds the server; None: at ``shown``.
     """
 
     uri: str
     shown: str
     database: Path | None = None
+    pages: str | None = None
 
     @property
     def artifact_root(self) -> Path | None:
@@ -36,7 +41,7 @@ class Target:
 
     def url(self, link: str) -> str | None:
         """An address for the browser; None if no server is known."""
-        return None if self.database else f"{self.shown}/{link}"
+        return None if self.database else f"{self.pages or self.shown}/{link}"
 
 
 def resolve_target(uri: str | None = None, environment: Mapping[str, str] = os.environ) -> Target:
@@ -49,18 +54,41 @@ def resolve_target(uri: str | None = None, environment: Mapping[str, str] = os.e
     text = uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     if text.startswith(_SQLITE):
         return _sqlite(text.removeprefix(_SQLITE), f"{name} {text!r}")
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise TargetError(f"{name} {_without_password(text)!r} is no URL: {error}; {_EXPECTED}") from None
-    if parts.scheme in ("http", "https") and host:
+    parts = _url(text, name, _EXPECTED)
+    if parts.scheme in ("http", "https") and parts.hostname:
         # A URL copied from the browser ends with the page that was open.
         path = parts.path.rstrip("/")
-        server = f"[{host}]" if ":" in host else host
-        shown = f"{parts.scheme}://{server}{f':{port}' if port else ''}{path}"
-        return Target(uri=f"{parts.scheme}://{parts.netloc}{path}", shown=shown)
+        return Target(uri=f"{parts.scheme}://{parts.netloc}{path}", shown=_shown(parts), pages=_pages(environment))
     raise TargetError(f"{name} {_without_password(text)!r} can't be uploaded to; {_EXPECTED}{_hint(parts.scheme)}")
+
+
+def _pages(environment: Mapping[str, str]) -> str | None:
+    text, expected = (
+        environment.get(PAGES_VARIABLE),
+        "expected the address of MLflow's UI, such as http://localhost:5000",
+    )
+    if not text:
+        return None
+    parts = _url(text, PAGES_VARIABLE, expected)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise TargetError(f"{PAGES_VARIABLE} is {_without_password(text)!r}; {expected}")
+    return _shown(parts)
+
+
+def _url(text: str, name: str, expected: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises where it is none
+    except ValueError as error:
+        raise TargetError(f"{name} {_without_password(text)!r} is no URL: {error}; {expected}") from None
+    return parts
+
+
+def _shown(parts: SplitResult) -> str:
+    """An address without user name, password and the page that was open."""
+    host = parts.hostname or ""
+    server = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{server}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
 def _sqlite(path: str, shown: str) -> Target:

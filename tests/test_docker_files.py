@@ -51,7 +51,17 @@ def test_server_accepts_the_name_by_which_the_runner_calls_it() -> None:
 
 
 def test_server_without_a_password_is_published_on_this_machine_only() -> None:
-    assert [port.rpartition(":")[0] for port in services()["mlflow"]["ports"]] == ["127.0.0.1:5000"]
+    assert services()["mlflow"]["ports"] == ["127.0.0.1:${MLFLOW_PORT:-5000}:5000"]
+
+
+def test_the_printed_links_lead_to_the_published_port() -> None:
+    assert services()["runner"]["environment"]["PYNB_DAG_RUNNER_MLFLOW_UI"] == "http://localhost:${MLFLOW_PORT:-5000}"
+
+
+def test_nothing_of_the_empty_packages_is_left_for_the_second_install() -> None:
+    """``build/lib`` with its newer, empty files would be installed in the place of the code."""
+    first, second = DOCKERFILE.index("rm -rf build"), DOCKERFILE.index("pip install --no-deps --force-reinstall")
+    assert DOCKERFILE.index('pip install ".[${EXTRAS}]"') < first < second
 
 
 def test_installed_extras_are_those_of_the_package() -> None:

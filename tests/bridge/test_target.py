@@ -75,3 +75,13 @@ def test_links_open_MLflow_in_the_mode_that_shows_runs() -> None:
     assert artifact_link("1", "r", "a b/ü.html") == (
         "#/experiments/1/runs/r/artifacts/a%20b/%C3%BC.html?workflowType=machine_learning"
     )
+
+
+def test_pages_may_be_elsewhere_than_the_tracking_uri() -> None:
+    inside = resolve_target("http://me:pw@mlflow:5000", {"PYNB_DAG_RUNNER_MLFLOW_UI": "https://ml.example.com/ui/#/x"})
+    assert inside.uri == "http://me:pw@mlflow:5000"
+    assert inside.url("#/experiments/1") == "https://ml.example.com/ui/#/experiments/1"
+    assert resolve_target("http://mlflow:5000", {}).url("#/x") == "http://mlflow:5000/#/x"
+    for wrong in ("localhost:5000", "http://", "http://[::1"):
+        with pytest.raises(TargetError, match=r"PYNB_DAG_RUNNER_MLFLOW_UI .*expected the address of MLflow's UI"):
+            resolve_target("http://mlflow:5000", {"PYNB_DAG_RUNNER_MLFLOW_UI": wrong})
