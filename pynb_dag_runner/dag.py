@@ -64,6 +64,8 @@ class Options:
             *((f"resources[{name!r}]", amount) for name, amount in self.resources.items()),
         ]
         found += [f"{name} must be a number from 0, got {value!r}" for name, value in amounts if not _is_number(value)]
+        if _is_number(self.num_gpus) and self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
+            found.append(f"num_gpus must be a whole number if it is above 1, got {self.num_gpus!r}")
         limits: list[tuple[str, object]] = [("timeout_s", self.timeout_s), ("memory", self.memory)]
         found += [
             f"{name} must be a number above 0 or None, got {value!r}"

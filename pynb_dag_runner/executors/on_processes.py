@@ -21,6 +21,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.frames import Frame
+from pynb_dag_runner.executors.gpus import Gpus, find_gpus, seeing
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
 from pynb_dag_runner.executors.watchdog import Watchdog
@@ -33,7 +34,7 @@ _MAX_HOSTS_PER_CPU = 16
 
 
 class ProcessExecutor:
-    """Shares out this machine's processors and memory; it knows nothing of GPUs and custom resources.
+    """Shares out this machine's processors, memory and GPUs; it knows nothing of custom resources.
 
     Args:
         directory: holds the values that it keeps.
@@ -48,7 +49,11 @@ class ProcessExecutor:
     ) -> None:
         self._directory = directory.path
         self._watchdog = Watchdog(directory)
-        self._total = Resources(num_cpus=float(num_cpus or usable_cpus()), memory=float(total_memory_bytes()))
+        self._gpus = Gpus(find_gpus())
+        self._held: dict[str, tuple[str, ...]] = {}
+        self._total = Resources(
+            num_cpus=float(num_cpus or usable_cpus()), num_gpus=len(self._gpus), memory=float(total_memory_bytes())
+        )
         self._free_cpus, self._free_memory = self._total.num_cpus, self._total.memory
         self._max_hosts = int(_MAX_HOSTS_PER_CPU * self._total.num_cpus)
         self._waiting: dict[Resources, deque[Job]] = {}
@@ -92,15 +97,20 @@ class ProcessExecutor:
 
     def _fits(self, needed: Resources) -> bool:
         free = needed.num_cpus <= self._free_cpus and needed.memory <= self._free_memory
-        return free and len(self._running) < self._max_hosts
+        gpus = not needed.num_gpus or self._gpus.choose(needed.num_gpus) is not None
+        return free and gpus and len(self._running) < self._max_hosts
 
     def _start(self, job: Job) -> None:
         self._free_cpus -= job.resources.num_cpus
         self._free_memory -= job.resources.memory
+        call = job.call
+        if gpus := self._gpus.choose(job.resources.num_gpus) if job.resources.num_gpus else None:
+            self._gpus.take(gpus, job.resources.num_gpus)
+            self._held[job.key], call = gpus, seeing(gpus, call)
         host = self._host(job)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
-        host.begin(job.imports, dumps(job.call), inputs, job.limits)
+        host.begin(job.imports, dumps(call), inputs, job.limits)
 
     def _host(self, job: Job) -> Host:
         for host in reversed(self._idle.copy()):
@@ -147,6 +157,7 @@ class ProcessExecutor:
         del self._running[job.key]
         self._free_cpus += job.resources.num_cpus
         self._free_memory += job.resources.memory
+        self._gpus.give_back(self._held.pop(job.key, ()), job.resources.num_gpus)
         if host.alive:
             self._idle.append(host)
         else:

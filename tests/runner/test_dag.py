@@ -130,6 +130,7 @@ def test_the_error_survives_pickling() -> None:
         (Options(timeout_s=float("inf")), "timeout_s must be a number above 0 or None, got inf"),
         (Options(num_cpus="2"), "num_cpus must be a number from 0, got '2'"),  # type: ignore[arg-type] # the case
         (Options(num_gpus=-0.5), "num_gpus must be a number from 0, got -0.5"),
+        (Options(num_gpus=1.5), "num_gpus must be a whole number if it is above 1, got 1.5"),
         (Options(memory=-1), "memory must be a number above 0 or None, got -1"),
         (Options(resources={"disk": -1}), "resources['disk'] must be a number from 0, got -1"),
     ],
