@@ -184,7 +184,7 @@ def test_only_the_selected_tasks_go_on(project: Path) -> None:
 
 
 def test_a_single_notebook_goes_on(project: Path) -> None:
-    done = pynb("run", "mean.py", "-p", "rows=three", "-p", f"here={project}", "--executor", "inline", cwd=project)
+    done = pynb("run", "mean.py", "-p", "rows=null", "-p", f"here={project}", "--executor", "inline", cwd=project)
     assert done.returncode == 1
     folder = Path(done.stdout.strip())
     again = resume(folder, "-p", "rows=3")
