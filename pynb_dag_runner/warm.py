@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pynb_dag_runner.executors.hosting import Host, HostServer
+from pynb_dag_runner.executors.machine import check_open_files
 from pynb_dag_runner.fork_server.client import ServerPlace, is_possible
 from pynb_dag_runner.page_process import PAGES_ENTRY
 from pynb_dag_runner.private_directory import PrivateDirectory
@@ -54,6 +55,7 @@ class WarmProcesses:
         html: bool = True,
         expected: tuple[Path, Mapping[str, str]] | None = None,
     ) -> None:
+        check_open_files()
         self._stack = ExitStack()
         self.directory = self._stack.enter_context(PrivateDirectory())
         self.new_host: Callable[[], Host] = Host

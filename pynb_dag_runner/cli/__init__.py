@@ -23,7 +23,7 @@ import click
 
 from pynb_dag_runner.cli.commands import CommandTable, ReaderGoneError
 from pynb_dag_runner.cli.streams import open_standard_streams
-from pynb_dag_runner.errors import PynbDagRunnerError, RecordingError, RunInterruptedError
+from pynb_dag_runner.errors import PynbDagRunnerError, RecordingError, RunInterruptedError, UsageError
 
 PROGRAM = "pynb-dag-runner"
 EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -38,6 +38,10 @@ def pynb_dag_runner() -> None:
 
     Exit codes: 0 all tasks succeeded, 1 some task did not, 2 nothing ran, 130 interrupted.
     """
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib takes a while to import
+    except OSError as error:
+        raise UsageError(f"there is no current directory any more ({error.strerror}); change to another one") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

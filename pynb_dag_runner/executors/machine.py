@@ -1,7 +1,13 @@
 """What this machine gives to a process."""
 
 import os
+import resource
 from pathlib import Path
+
+from pynb_dag_runner.errors import ExecutorError
+
+_LEAST_OPEN_FILES = 128
+"""With 64 a kernel or Ray may wait for minutes for what it can't open."""
 
 
 def usable_cpus() -> int:
@@ -26,3 +32,14 @@ def total_memory_bytes() -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return machine
+
+
+def check_open_files() -> None:
+    """Raises:
+    ExecutorError: processes may open so few files that they would hang, or fail in odd places.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < _LEAST_OPEN_FILES:
+        raise ExecutorError(
+            f"a process may have no more than {files} files open here (ulimit -n); a run needs {_LEAST_OPEN_FILES}"
+        )
