@@ -282,3 +282,15 @@ def retry_rule(planned: PlannedTask) -> RetryRule:
         jitter=options.retry_jitter,
         attempts_before=planned.attempts_before,
     )
+
+
+def pictures_of(task: Task | None, base_dir: Path) -> tuple[Path, Path] | None:
+    """Where the pictures lie that a notebook shows: what their paths start from, and what they must not leave.
+
+    Args:
+        task: None: the pipeline has it no more.
+    """
+    if task is None or not isinstance(task.source, NotebookSource):
+        return None
+    directory = task.source.path.parent
+    return directory, base_dir if directory.is_relative_to(base_dir) else directory

@@ -105,11 +105,21 @@ class Pages:
             if not self._makers:
                 self._add_maker(hurried=False)
 
-    def make(self, key: str, attempt_folder: Path, title: str, outcome: Outcome, failure: Failure | None) -> None:
+    def make(
+        self,
+        key: str,
+        attempt_folder: Path,
+        title: str,
+        outcome: Outcome,
+        failure: Failure | None,
+        pictures: tuple[Path, Path] | None = None,
+    ) -> None:
         """Ask for the page of an attempt's notebook; returns at once.
 
         Args:
             key: names the attempt in a :class:`PageProblem`.
+            pictures: the directory that relative paths in the notebook start from, and one outside of which no file is
+                read. None: none is; so it is for a notebook that came from elsewhere.
         """
         why = {} if failure is None else {"kind": failure.kind, "message": failure.message}
         request = {
@@ -118,6 +128,7 @@ class Pages:
             "title": title,
             "outcome": outcome.value,
             **why,
+            **({"directory": str(pictures[0]), "root": str(pictures[1])} if pictures else {}),
         }
         page = _Page(key, json.dumps(request) + "\n")
         self.start()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pynb_dag_runner import events
-from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, imports_of, resources_of, retry_rule
+from pynb_dag_runner.attempts import LiveAttempt, RunLimit, Values, imports_of, pictures_of, resources_of, retry_rule
 from pynb_dag_runner.dag import Dag, NotebookSource, Task
 from pynb_dag_runner.earlier import Earlier, resumed_event, task_record
 from pynb_dag_runner.executors.base import (
@@ -63,6 +63,7 @@ class RunLoop:
         earlier: what a resumed run begins with.
         redactor: knows the run's secrets, which nothing that is written may hold.
         pages: makes them while the run goes on.
+        base_dir: of the pipeline; pictures that notebooks show lie below it.
         fork_server: where notebooks' kernels come from; None: they are started.
         chance: gives a number from 0 to 1, for the delays of retries.
     """
@@ -77,6 +78,7 @@ class RunLoop:
         clock: Callable[[], datetime],
         interrupts: Interrupts,
         pages: Pages,
+        base_dir: Path,
         *,
         earlier: Earlier | None = None,
         notes: Sequence[str] = (),
@@ -109,6 +111,7 @@ class RunLoop:
         self._values = Values()
         self._pages = pages
         self._imports = imports_of(dag)
+        self._base_dir = base_dir
         self._cancelled = False
         self._started = self._record.resumes[-1].start if self._record.resumes else self._record.start
         self._touched = time.monotonic()
@@ -133,10 +136,8 @@ class RunLoop:
         """Say that the run starts or goes on, and take over what there is of it."""
         if not self._record.resumes:
             names = tuple(task.name for task in self._dag.tasks)
-            started = events.RunStarted(
-                time=self._started, pipeline=self._dag.name, run_id=self._record.run_id, tasks=names
-            )
-            self._say(started)
+            run = {"pipeline": self._dag.name, "run_id": self._record.run_id}
+            self._say(events.RunStarted(time=self._started, tasks=names, **run))
             return
         self._say(resumed_event(self._record))
         for end in self._earlier.ends:
@@ -146,8 +147,12 @@ class RunLoop:
         for name, value in self._earlier.kept.items():
             self._values.keep(name, self._engine.put(value))
         for page in self._earlier.pages_missing:
-            folder = paths.attempt_folder(self._writer.folder, page.task, page.number)
-            self._pages.make(f"{page.task}#{page.number}", folder, page.task, page.outcome, page.failure)
+            self._make_page(page.task, page.number, page.outcome, page.failure)
+
+    def _make_page(self, name: str, number: int, outcome: Outcome, why: Failure | None) -> None:
+        pictures = pictures_of(self._dag.by_name.get(name), self._base_dir)
+        folder = paths.attempt_folder(self._writer.folder, name, number)
+        self._pages.make(f"{name}#{number}", folder, name, outcome, why, pictures)
 
     def _wait_s(self) -> float:
         now = time.monotonic()
@@ -295,8 +300,7 @@ class RunLoop:
         self._verdicts.setdefault(name, []).append(verdict)
         is_page_wanted = self._record.settings.html and attempt.start is not None
         if is_page_wanted and isinstance(attempt.task.source, NotebookSource):
-            folder = paths.attempt_folder(self._writer.folder, name, attempt.number)
-            self._pages.make(attempt.key, folder, name, outcome, why)
+            self._make_page(name, attempt.number, outcome, why)
         now = time.monotonic()
         if outcome is Outcome.TIMED_OUT and attempt.run_limited and self._limit is not None and not self._limit.over:
             self._time_is_over(self._limit)  # its worker noticed first

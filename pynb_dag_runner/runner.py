@@ -150,7 +150,7 @@ def run_dag(
         )
         writer = RunWriter(folder, record)
         discard.pop_all()  # from here on there is something worth keeping
-        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor)
+        _drive(dag, record, engine, warm, writer, interrupts, stack, base_dir, listeners, clock, redactor)
     return _result(folder, listeners, clock, redactor, interrupts)
 
 
@@ -196,7 +196,7 @@ def resume_dag(
             versions=provenance.library_versions(),
         )
         writer, earlier = RunWriter(folder, record), preparation.earlier(html=settings.html)
-        _drive(dag, record, engine, warm, writer, interrupts, stack, listeners, clock, redactor, earlier)
+        _drive(dag, record, engine, warm, writer, interrupts, stack, base_dir, listeners, clock, redactor, earlier)
     return _result(folder, listeners, clock, redactor, interrupts, earlier.untouched)
 
 
@@ -241,6 +241,7 @@ def _drive(
     writer: RunWriter,
     interrupts: Interrupts,
     stack: ExitStack,
+    base_dir: Path,
     listeners: Sequence[Listener],
     clock: Callable[[], datetime],
     redactor: Redactor,
@@ -257,6 +258,7 @@ def _drive(
         clock,
         interrupts,
         warm.pages,
+        base_dir,
         earlier=earlier,
         notes=engine.notes,
         redactor=redactor,

@@ -9,7 +9,6 @@ rather than each worker in the middle of them.
 import contextlib
 import copy
 import functools
-import html
 import json
 import os
 import sys
@@ -23,6 +22,8 @@ from pynb_dag_runner.fork_server.child import die_with
 from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.run_folder.writer import write_atomically
 from pynb_dag_runner.work.failures import plain
+from pynb_dag_runner.work.page_cells import marked
+from pynb_dag_runner.work.page_pictures import Pictures
 
 if TYPE_CHECKING:
     from pynb_dag_runner.work.page_exporter import PageExporter
@@ -30,32 +31,36 @@ if TYPE_CHECKING:
 _MOST_COLOURS = 5_000
 """nbconvert's time for a text with colours is its length times their number: half a minute for 1 MB."""
 
-_BANNER = (
-    '<div role="alert" style="border-left:6px solid #c62828;background:#fdecea;color:#5f1412;padding:0.8em 1em;'
-    'font-family:sans-serif"><strong>{outcome}</strong> {kind}: {message}</div>'
-)
 
-
-def to_html(notebook: Any, title: str, outcome: Outcome, why: Failure | None) -> bytes:
+def to_html(
+    notebook: Any, title: str, outcome: Outcome, why: Failure | None, pictures: Pictures | None = None
+) -> bytes:
     """The page of an evaluated notebook, with a banner on top if it did not succeed.
 
     Args:
         notebook: as evaluated; not changed.
         title: of the page.
+        pictures: finds those in files; None: none are read.
 
     Raises:
         Exception: whatever nbconvert meets in odd outputs; the notebook itself is safe on disk by then.
     """
-    from pynb_dag_runner.work.page_exporter import without_scripts
+    from pynb_dag_runner.work.page_exporter import self_contained
 
+    pictures = pictures or Pictures()
+    failed = outcome is not Outcome.SUCCEEDED
     shown = copy.copy(notebook)
-    shown.cells = [without_scripts(_with_few_colours(cell)) for cell in notebook.cells]
-    if outcome is not Outcome.SUCCEEDED:
-        kind, message = (why.kind, why.message) if why else ("", "")
-        banner = _BANNER.format(outcome=outcome.value, kind=_as_it_is(kind), message=_as_it_is(message))
-        shown.cells = [nbformat.v4.new_markdown_cell(banner), *shown.cells]
+    cells, marks = marked(notebook, failed=failed)
+    shown.cells = [self_contained(_with_few_colours(cell), pictures) for cell in cells]
+    kind, message = (why.kind, why.message) if why else ("", "")
+    run = {
+        "outcome": outcome.value if failed else "",
+        "kind": kind,
+        "message": message,
+        "failed_cell": any(mark.failed for mark in marks),
+    }
     try:
-        page, _ = _exporter().from_notebook_node(shown, resources={"metadata": {"name": title}})
+        page = _exporter().page(shown, title, pictures, {"run": run, "marks": marks})
     except BaseException:
         _exporter.cache_clear()  # who knows in which state it was left
         raise
@@ -68,11 +73,6 @@ def _exporter() -> "PageExporter":
     from pynb_dag_runner.work.page_exporter import PageExporter
 
     return PageExporter()
-
-
-def _as_it_is(text: str) -> str:
-    """Text that HTML in a markdown cell shows as it is: no formula begins, no blank line ends the banner."""
-    return html.escape(text).replace("$", "&#36;").replace("\\", "&#92;").replace("\n", "<br>")
 
 
 def _with_few_colours(cell: Any) -> Any:
@@ -119,8 +119,9 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
 def _serve_all(requests: TextIO, niceness: int) -> None:
     """Serve until there are no more.
 
-    A request has the keys ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``; the
-    answer has ``problem``, which is null if the page is made or there is no notebook.
+    A request has the keys ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``, or
+    ``directory`` and ``root`` for pictures; the answer has ``problem``, which is null if the page is made or there is
+    no notebook.
     """
     if niceness:
         _give_way(niceness)
@@ -161,7 +162,8 @@ def _serve(request: dict[str, Any]) -> str | None:
     why = Failure(kind=request["kind"], message=request["message"]) if "kind" in request else None
     try:
         notebook = nbformat.read(path, as_version=4)
-        page = to_html(notebook, request["title"], Outcome(request["outcome"]), why)
+        places = [Path(request[key]) for key in ("directory", "root") if key in request]
+        page = to_html(notebook, request["title"], Outcome(request["outcome"]), why, Pictures(*places))
         write_atomically(Path(request["page"]), page)
     except Exception as error:  # noqa: BLE001 - odd outputs must not end the service; the run says which page is missing
         reason = str(error).strip().split("\n")[0][:200]

@@ -3,9 +3,11 @@
 import copy
 import html
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from jinja2 import pass_context
+from jinja2 import FileSystemLoader, pass_context
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -13,6 +15,7 @@ from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 
 from pynb_dag_runner.template_cache import template_cache
 from pynb_dag_runner.work.mathematics import formula_in, typeset
+from pynb_dag_runner.work.page_pictures import NoPicture, Pictures, note
 
 MAX_CODE = 100_000
 """Characters of one code cell, or block of code, that is highlighted: half a second of processor time."""
@@ -21,6 +24,8 @@ MAX_CODE_OF_PAGE = 500_000
 MAX_MARKDOWN = 1_000_000
 """Characters of one Markdown text; this long it takes two seconds, and longer ones are shown as they are."""
 
+_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = "evaluated_notebook.html.j2"
 _AREA = re.compile(r'<div (?:id="[^"]*" )?class="(?:jp-Cell-inputWrapper|[^"]*\bjp-OutputArea-output\b[^"]*)"')
 _PICTURE = re.compile(r'(<div class="jp-Rendered(?:Image|SVG) [^>]*>\s*<img)(?![^>]*\balt=)')
 
@@ -54,12 +59,24 @@ class _Renderer(IPythonRenderer):
     """Writes MathML where nbconvert leaves TeX for a script from the network.
 
     Args:
-        highlighter: of the page.
+        highlighter, pictures: of the page.
     """
 
-    def __init__(self, highlighter: _Highlighter, **options: Any) -> None:
+    def __init__(self, highlighter: _Highlighter, pictures: Pictures, **options: Any) -> None:
         super().__init__(**options)
         self._highlighter = highlighter
+        self._pictures = pictures
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        try:
+            found = self._pictures.in_place_of(html.unescape(url), self.attachments)
+        except NoPicture as reason:
+            return note(url, reason)
+        # nbconvert's own method would read files by rules of its own.
+        return str(super(IPythonRenderer, self).image(text, found, title))
+
+    def _html_embed_images(self, html: str) -> str:
+        return self._pictures.in_html(html, self.attachments)
 
     def block_math(self, body: str) -> str:
         return typeset(body, display=True)
@@ -88,8 +105,14 @@ class PageExporter(HTMLExporter):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(embed_images=True, optimistic_validation=True, **options)  # type: ignore[no-untyped-call]
-        self._highlighter = _Highlighter(None, self)
+        super().__init__(  # type: ignore[no-untyped-call]
+            embed_images=True,
+            optimistic_validation=True,
+            extra_loaders=[FileSystemLoader(_TEMPLATES)],
+            template_file=_TEMPLATE,
+            **options,
+        )
+        self._highlighter, self._pictures = _Highlighter(None, self), Pictures()
         # By default the page asks content delivery networks for these; without a network it would wait in vain.
         self.require_js_url = ""
         self.mathjax_url = ""
@@ -98,10 +121,24 @@ class PageExporter(HTMLExporter):
         self.mermaid_layout_elk_js_url = ""
         self.jupyter_widgets_base_url = ""
 
+    def page(self, notebook: Any, title: str, pictures: Pictures, more: Mapping[str, Any]) -> str:
+        """The page of a notebook.
+
+        Args:
+            pictures: finds those that the notebook has from elsewhere.
+            more: what the template asks for beside what nbconvert has.
+        """
+        self._pictures = pictures
+        try:
+            page, _ = self.from_notebook_node(notebook, resources={"metadata": {"name": title}, **more})
+        finally:
+            self._pictures = Pictures()
+        return page
+
     def from_notebook_node(  # type: ignore[override] # HTMLExporter declares it likewise
         self, nb: Any, resources: Any = None, **options: Any
     ) -> tuple[str, Any]:
-        """The page of a notebook.
+        """nbconvert's conversion.
 
         nbconvert's own method would keep the metadata of each notebook, its widgets' state with it, by its title; and
         it parses the finished page for the sake of a few attributes, half of the time that a page takes.
@@ -130,10 +167,10 @@ class PageExporter(HTMLExporter):
             return f"<pre>{html.escape(source)}</pre>"
         renderer = _Renderer(
             self._highlighter,
+            self._pictures,
             escape=False,
             attachments=context.get("cell", {}).get("attachments", {}),
-            embed_images=self.embed_images,
-            path=context.get("resources", {}).get("metadata", {}).get("path", ""),
+            embed_images=True,
             anchor_link_text=self.anchor_link_text,
             exclude_anchor_links=self.exclude_anchor_links,
         )
@@ -146,10 +183,20 @@ def accessible(page: str) -> str:
     return _PICTURE.sub(r'\1 alt="No description has been provided for this image"', page)
 
 
-def without_scripts(cell: Any) -> Any:
-    """The cell, or a copy in which outputs that scripts from the network would draw are HTML: formulas, diagrams."""
-    outputs = [_drawn(output) for output in cell.get("outputs", [])]
+def self_contained(cell: Any, pictures: Pictures) -> Any:
+    """The cell, or a copy in which outputs need nothing from elsewhere.
+
+    What scripts from the network would draw is HTML: formulas, diagrams. Pictures in HTML are part of it.
+    """
+    outputs = [_with_pictures(_drawn(output), pictures) for output in cell.get("outputs", [])]
     return type(cell)(cell, outputs=outputs) if outputs else cell
+
+
+def _with_pictures(output: Any, pictures: Pictures) -> Any:
+    page = output.get("data", {}).get("text/html", "")
+    if "<img" not in page.lower():
+        return output
+    return type(output)(output, data=type(output.data)(output.data, **{"text/html": pictures.in_html(page, {})}))
 
 
 def _drawn(output: Any) -> Any:
