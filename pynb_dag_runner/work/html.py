@@ -45,13 +45,16 @@ def to_html(
     Raises:
         Exception: whatever nbconvert meets in odd outputs; the notebook itself is safe on disk by then.
     """
-    from pynb_dag_runner.work.page_exporter import self_contained
+    from pynb_dag_runner.work.page_outputs import Outputs
 
     pictures = pictures or Pictures()
     failed = outcome is not Outcome.SUCCEEDED
     shown = copy.copy(notebook)
     cells, marks = marked(notebook, failed=failed)
-    shown.cells = [self_contained(_with_few_colours(cell), pictures) for cell in cells]
+    outputs = Outputs(notebook.metadata, pictures)
+    shown.cells = [outputs.self_contained(_with_few_colours(cell)) for cell in cells]
+    shown.metadata = type(notebook.metadata)(notebook.metadata)
+    shown.metadata.pop("widgets", None)  # they are drawn by now
     kind, message = (why.kind, why.message) if why else ("", "")
     run = {
         "outcome": outcome.value if failed else "",
@@ -60,7 +63,7 @@ def to_html(
         "failed_cell": any(mark.failed for mark in marks),
     }
     try:
-        page = _exporter().page(shown, title, pictures, {"run": run, "marks": marks})
+        page = _exporter().page(shown, title, pictures, {"run": run, "marks": marks, "scripts": outputs.scripts})
     except BaseException:
         _exporter.cache_clear()  # who knows in which state it was left
         raise

@@ -1,6 +1,5 @@
 """nbconvert's page, with mathematics set in the page itself."""
 
-import copy
 import html
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 
 from pynb_dag_runner.template_cache import template_cache
-from pynb_dag_runner.work.mathematics import formula_in, typeset
+from pynb_dag_runner.work.mathematics import typeset
 from pynb_dag_runner.work.page_pictures import NoPicture, Pictures, note
 
 MAX_CODE = 100_000
@@ -181,36 +180,3 @@ def accessible(page: str) -> str:
     """The page with what nbconvert adds to what its templates give: cells for the keyboard, words for pictures."""
     page = _AREA.sub(r'\g<0> tabindex="0"', page)
     return _PICTURE.sub(r'\1 alt="No description has been provided for this image"', page)
-
-
-def self_contained(cell: Any, pictures: Pictures) -> Any:
-    """The cell, or a copy in which outputs need nothing from elsewhere.
-
-    What scripts from the network would draw is HTML: formulas, diagrams. Pictures in HTML are part of it.
-    """
-    outputs = [_with_pictures(_drawn(output), pictures) for output in cell.get("outputs", [])]
-    return type(cell)(cell, outputs=outputs) if outputs else cell
-
-
-def _with_pictures(output: Any, pictures: Pictures) -> Any:
-    page = output.get("data", {}).get("text/html", "")
-    if "<img" not in page.lower():
-        return output
-    return type(output)(output, data=type(output.data)(output.data, **{"text/html": pictures.in_html(page, {})}))
-
-
-def _drawn(output: Any) -> Any:
-    data = output.get("data", {})
-    if {"text/html", "text/markdown", "image/svg+xml"} & set(data):
-        return output
-    formula = formula_in(data.get("text/latex", ""))
-    if formula is not None:
-        page = typeset(formula, display=True)
-    elif "text/vnd.mermaid" in data:
-        page = f"<pre>{html.escape(data['text/vnd.mermaid'])}</pre>"
-    else:
-        return output
-    kept = {kind: value for kind, value in data.items() if kind != "text/vnd.mermaid"}
-    shown = copy.copy(output)
-    shown.data = type(data)({**kept, "text/html": page})
-    return shown
