@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
-from playwright.sync_api import Browser, Page, expect
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 from sample_runs import SampleRuns
 
-from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.outcome import Failure, Outcome
 from pynb_dag_runner.work.html import to_html
 
 pytestmark = pytest.mark.browser
@@ -28,6 +28,31 @@ def offline(browser: Browser) -> Iterator[Page]:
         page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(_LOCAL) else None)
         yield page
     assert complaints == []
+
+
+CONTRASTS = """() => {
+    const parse = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+    const light = (rgb) => {
+        const [r, g, b] = rgb.slice(0, 3).map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+        for (; element; element = element.parentElement) {
+            const color = parse(getComputedStyle(element).backgroundColor);
+            if (color.length === 3 || color[3] > 0.5) return light(color);
+        }
+        return 1;
+    };
+    const texts = document.querySelectorAll(".highlight span, .jp-MarkdownOutput h1, .jp-MarkdownOutput code, nav a");
+    return {
+        background: behind(document.body),
+        contrasts: Array.from(texts, (text) => {
+            const pair = [light(parse(getComputedStyle(text).color)), behind(text)].sort();
+            return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+        }),
+    };
+}"""
+"""How light the page is, from 0 to 1, and how well each text stands out from what is behind it."""
 
 
 def report_of(folder: Path) -> str:
@@ -59,8 +84,16 @@ def test_in_a_viewer_the_report_offers_no_links_that_lead_nowhere(offline: Page,
     html = samples.succeeded.joinpath("report.html").read_text()
     offline.goto(report_of(samples.succeeded))
     expect(offline.locator("#viewer")).to_be_hidden()
-    offline.goto("about:blank")
-    offline.evaluate(
+    report = in_a_viewer(offline, html)
+    expect(report.locator("#viewer")).to_be_attached()
+    expect(report.locator("#viewer[hidden]")).to_have_count(0)
+    expect(report.locator("a[href]:not([href^='#'])")).to_have_count(0)
+
+
+def in_a_viewer(page: Page, html: str) -> FrameLocator:
+    """The page as MLflow shows an artifact: a blob in a sandboxed frame."""
+    page.goto("about:blank")
+    page.evaluate(
         """html => {
             const frame = document.createElement("iframe");
             frame.sandbox = "allow-scripts";
@@ -69,10 +102,42 @@ def test_in_a_viewer_the_report_offers_no_links_that_lead_nowhere(offline: Page,
         }""",
         html,
     )
-    report = offline.frame_locator("iframe")
-    expect(report.locator("#viewer")).to_be_attached()
-    expect(report.locator("#viewer[hidden]")).to_have_count(0)
-    expect(report.locator("a[href]:not([href^='#'])")).to_have_count(0)
+    return page.frame_locator("iframe")
+
+
+def test_in_a_viewer_a_notebook_offers_no_way_to_a_report(offline: Page, samples: SampleRuns) -> None:
+    failed = next(samples.failed.glob("tasks/*/attempt-*/notebook.html")).read_text()
+    notebook = in_a_viewer(offline, failed)
+    expect(notebook.locator("#pdr-bar")).to_be_attached()
+    expect(notebook.locator("#pdr-bar a[href^='..']")).to_have_count(0)
+
+
+def test_a_reader_jumps_to_the_cell_that_failed(offline: Page, tmp_path: Path) -> None:
+    error = new_output("error", ename="E", evalue="here", traceback=["E: here"])
+    cells = [new_code_cell("x\n" * 60), new_code_cell("failing", metadata={"tags": ["hide-cell"]}, outputs=[error])]
+    page = tmp_path / "page.html"
+    page.write_bytes(to_html(new_notebook(cells=cells), "title", Outcome.FAILED, Failure(kind="E", message="here")))
+    offline.goto(page.as_uri())
+    expect(offline.get_by_text("E: here").last).not_to_be_in_viewport()
+    offline.get_by_role("link", name="Cell that failed").click()
+    expect(offline.get_by_text("E: here").last).to_be_in_viewport()
+
+
+def test_a_page_is_dark_for_who_wants_that_and_light_on_paper(offline: Page, tmp_path: Path) -> None:
+    cells = [
+        new_code_cell("@wrapped\nclass C:  # a comment\n    def f(self) -> str:\n        return len('x' + f'{1.5}')"),
+        new_markdown_cell("# Heading\n`code` and [link](https://example.org)"),
+    ]
+    page = tmp_path / "page.html"
+    page.write_bytes(to_html(new_notebook(cells=cells), "title", Outcome.SUCCEEDED, None))
+    seen = {}
+    for name, scheme, medium in (("light", "light", "screen"), ("dark", "dark", "screen"), ("paper", "dark", "print")):
+        offline.emulate_media(color_scheme=scheme, media=medium)  # type: ignore[arg-type]  # texts in a tuple
+        offline.goto(page.as_uri())
+        seen[name] = offline.evaluate(CONTRASTS)
+    assert seen["dark"]["background"] < 0.05
+    assert seen["light"]["background"] == seen["paper"]["background"] == 1
+    assert min(seen["dark"]["contrasts"]) >= 4.5  # WCAG 2.1, 1.4.3
 
 
 @pytest.mark.parametrize("name", ["succeeded", "failed", "timed out"])
@@ -105,6 +170,8 @@ def test_from_the_report_to_a_notebook_with_its_figure(offline: Page, samples: S
     figure = offline.locator("img").first
     expect(figure).to_be_visible()
     assert figure.evaluate("image => image.naturalWidth > 100")
+    offline.get_by_role("link", name="Report of the run").click()
+    expect(offline.get_by_role("heading", name="Graph")).to_be_visible()
 
 
 def test_the_notebook_that_timed_out_shows_how_far_it_came(offline: Page, samples: SampleRuns) -> None:
