@@ -150,9 +150,8 @@ class RunLoop:
             self._make_page(page.task, page.number, page.outcome, page.failure)
 
     def _make_page(self, name: str, number: int, outcome: Outcome, why: Failure | None) -> None:
-        pictures = pictures_of(self._dag.by_name.get(name), self._base_dir)
-        folder = paths.attempt_folder(self._writer.folder, name, number)
-        self._pages.make(f"{name}#{number}", folder, name, outcome, why, pictures)
+        folder, task = paths.attempt_folder(self._writer.folder, name, number), self._dag.by_name.get(name)
+        self._pages.make(f"{name}#{number}", folder, name, outcome, why, pictures_of(task, self._base_dir))
 
     def _wait_s(self) -> float:
         now = time.monotonic()
