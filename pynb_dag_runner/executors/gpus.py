@@ -8,8 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -86,20 +85,3 @@ class Gpus:
     def give_back(self, names: Sequence[str], amount: float) -> None:
         """They are not any more."""
         self.take(names, -amount) if amount < 1 else self._free.update(dict.fromkeys(names, _PARTS))
-
-
-def seeing(names: Sequence[str], call: Callable[..., Generator[object]]) -> Callable[..., Generator[object]]:
-    """A job's call, in which these GPUs are the visible ones."""
-    return partial(_seeing, ",".join(names), call)
-
-
-def _seeing(visible: str, call: Callable[..., Generator[object]], *inputs: object) -> Generator[object]:
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = visible
-    try:
-        yield from call(*inputs)
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before

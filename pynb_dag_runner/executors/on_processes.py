@@ -21,9 +21,10 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.gpus import Gpus, find_gpus, seeing
+from pynb_dag_runner.executors.gpus import VARIABLE, Gpus, find_gpus
 from pynb_dag_runner.executors.hosting import Ended, Host
 from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
+from pynb_dag_runner.executors.variables import with_variables
 from pynb_dag_runner.executors.watchdog import Watchdog
 from pynb_dag_runner.pickling import dumps, loads
 from pynb_dag_runner.private_directory import PrivateDirectory
@@ -106,7 +107,7 @@ class ProcessExecutor:
         call = job.call
         if gpus := self._gpus.choose(job.resources.num_gpus) if job.resources.num_gpus else None:
             self._gpus.take(gpus, job.resources.num_gpus)
-            self._held[job.key], call = gpus, seeing(gpus, call)
+            self._held[job.key], call = gpus, with_variables({VARIABLE: ",".join(gpus)}, call)
         host = self._host(job)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]

@@ -17,8 +17,10 @@ from typing import Any
 from pynb_dag_runner.executors.base import Limits, LimitsOver
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.variables import changed_since, with_variables
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
 from pynb_dag_runner.module_files import Imports, moved
+from pynb_dag_runner.pickling import dumps
 from pynb_dag_runner.private_directory import PrivateDirectory, is_same_user
 from pynb_dag_runner.process_table import start_of
 from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
@@ -64,6 +66,9 @@ class ValueFollows:
 
 _idle_host: Host | None = None
 """In a Ray worker: its host, kept between tasks, since starting one and importing the job's modules takes a while."""
+
+_host_environment: dict[str, str] = {}
+"""Of the worker when its host was started; for each task Ray sets those that name its GPUs."""
 
 _cluster: "_ClusterWorker | None" = None
 """In a Ray worker of a cluster that we only joined: what a private Ray has from the driver."""
@@ -138,7 +143,7 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
     with driver:
         driver.send_bytes(token)
         if _idle_host is None:
-            _idle_host = new_host()  # it starts while the driver makes up its mind
+            _idle_host = _started(new_host)  # it starts while the driver makes up its mind
         values = [ray.get(reference) for reference in inputs]
         while True:
             try:
@@ -158,6 +163,12 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
             driver.send(ended)
 
 
+def _started(new_host: Callable[[], Host]) -> Host:
+    global _host_environment
+    _host_environment = os.environ.copy()
+    return new_host()
+
+
 def _made(request: Request, imports: Imports, values: list[bytes], new_host: Callable[[], Host]) -> Iterator[Any]:
     """Have one call made by the idle host or a new one; what it says, where it is before that."""
     global _idle_host
@@ -167,13 +178,15 @@ def _made(request: Request, imports: Imports, values: list[bytes], new_host: Cal
     if host is None or not host.takes(imports):
         if host is not None:
             host.close()
-        host = new_host()
+        host = _started(new_host)
+    changed = changed_since(_host_environment)
+    call = dumps(with_variables(changed, request.call)) if changed else request.call
     try:
         yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid, start_of(host.pid))
-        ended = yield from _relayed(host, imports, request.call, values, request.limits)
+        ended = yield from _relayed(host, imports, call, values, request.limits)
         if not host.alive:
             host.close()  # and with it all that the job left behind, before its end is told
-            host = new_host()
+            host = _started(new_host)
             if request.rescue is not None:
                 yield from _relayed(host, imports, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
         if ended.death is not None:

@@ -100,6 +100,10 @@ def measure(*values: bytes) -> Generator[object]:
     yield [len(value) for value in values]
 
 
+def sees() -> Generator[object]:
+    yield os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def gpus() -> Generator[object]:
     yield "there"
 
@@ -170,12 +174,15 @@ import json, ray
 from pynb_dag_runner.executors.on_ray import RayExecutor
 from pynb_dag_runner.private_directory import PrivateDirectory
 init = ray.init
-ray.init = lambda **options: init(**{**options, "num_gpus": 1, "resources": {"disk": 2}})
+ray.init = lambda **options: init(**{**options, "num_gpus": 2, "resources": {"disk": 2}})
 from pynb_dag_runner.executors.base import Job, JobMessage, Resources
-from tests.contracts.test_ray_start import finish, gpus
+from tests.contracts.test_ray_start import finish, gpus, sees
 executor = RayExecutor(PrivateDirectory(), num_cpus=2)
 events = finish(executor, Job(key="gpu", call=gpus, resources=Resources(num_gpus=1)),
                 Job(key="disk", call=gpus, resources=Resources(num_cpus=0, custom={"disk": 2})))
+# One after the other, in workers that have served tasks with others: each sees those that it holds.
+for amount in (1, 0, 2, 1, 0):
+    events += finish(executor, Job(key=f"sees {amount}", call=sees, resources=Resources(num_gpus=amount)))
 said = {event.key: event.message for event in events if isinstance(event, JobMessage)}
 (here,) = executor.capacity()
 executor.close()
@@ -185,8 +192,15 @@ print(json.dumps([said, here.num_gpus, here.custom["disk"]]))
 
 def test_gpus_and_custom_resources_are_shared_out() -> None:
     """This machine may have none, so Ray is told that it has; in a process of its own, which has no other Ray."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
-        [sys.executable, "-c", WITH_RESOURCES], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", WITH_RESOURCES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [{"gpu": "there", "disk": "there"}, 1, 2]
+    seen = {"sees 0": None, "sees 1": "0", "sees 2": "0,1"}
+    assert json.loads(done.stdout) == [{"gpu": "there", "disk": "there", **seen}, 2, 2]
