@@ -56,27 +56,28 @@ class WarmProcesses:
         expected: tuple[Path, Mapping[str, str]] | None = None,
     ) -> None:
         check_open_files()
-        self._stack = ExitStack()
-        self.directory = self._stack.enter_context(PrivateDirectory())
-        self.new_host: Callable[[], Host] = Host
-        self.kernels: ServerPlace | None = None
-        place = None
-        if hosts:
-            modules, entries = attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else []
-            host_server = HostServer(modules, self.directory.path, entries)
-            self._stack.callback(host_server.close)
-            self.new_host, place = host_server.new_host, host_server.place
-        if notebooks and is_possible():
-            kernel_server = servers.start(preload, self.directory.path, *(expected or ()))
-            self._stack.callback(kernel_server.close)
-            self.kernels = kernel_server.place
-        # It knows the records of run folders, which take a tenth of a second: by now the servers use that time.
-        from pynb_dag_runner.pages import Pages
+        with ExitStack() as stack:
+            self.directory = stack.enter_context(PrivateDirectory())
+            self.new_host: Callable[[], Host] = Host
+            self.kernels: ServerPlace | None = None
+            place = None
+            if hosts:
+                modules, entries = attempt_modules(notebooks=notebooks), [PAGES_ENTRY] if notebooks else []
+                host_server = HostServer(modules, self.directory.path, entries)
+                stack.callback(host_server.close)
+                self.new_host, place = host_server.new_host, host_server.place
+            if notebooks and is_possible():
+                kernel_server = servers.start(preload, self.directory.path, *(expected or ()))
+                stack.callback(kernel_server.close)
+                self.kernels = kernel_server.place
+            # It knows the records of run folders, which take a tenth of a second: by now the servers use that time.
+            from pynb_dag_runner.pages import Pages
 
-        self.pages = Pages(place)
-        self._stack.callback(self.pages.close)
-        if notebooks and html:
-            self.pages.start()
+            self.pages = Pages(place)
+            stack.callback(self.pages.close)
+            if notebooks and html:
+                self.pages.start()
+            self._stack = stack.pop_all()
 
     @classmethod
     def for_run(cls, dag: "Dag", settings: "SettingsRecord") -> Self:

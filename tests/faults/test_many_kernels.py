@@ -1,5 +1,6 @@
 """Many notebooks in one run, and many at once: no port race, no failed start, nothing left behind."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
     return home
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so that it is looked up again
+    return temporary
 
 
 def run_notebooks(folder: Path, count: int, *, executor: ExecutorName, num_cpus: int, rounds: int = 1) -> RunResult:
@@ -57,16 +68,11 @@ def left_behind(home: Path) -> list[str]:
     )
 
 
-def engine_directories() -> set[Path]:
-    return set(Path("/tmp").glob("pdr-*"))
-
-
 @pytest.mark.timeout(900)  # a minute on 2 idle processors; never a hang that passes for slowness
-def test_two_hundred_notebooks_on_two_processors(home: Path, tmp_path: Path) -> None:
-    before = engine_directories()
+def test_two_hundred_notebooks_on_two_processors(home: Path, temporary: Path, tmp_path: Path) -> None:
     assert_all_doubled(run_notebooks(tmp_path / "project", 200, executor="ray", num_cpus=2))
     assert left_behind(home) == []
-    assert engine_directories() <= before
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.timeout(900)
