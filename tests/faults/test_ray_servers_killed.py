@@ -14,6 +14,8 @@ import pytest
 from pynb_dag_runner import RunStatus, find_runs, read_run
 from pynb_dag_runner.executors import ray_servers
 from pynb_dag_runner.executors.ray_servers import Lifeline
+from pynb_dag_runner.private_directory import MARK_VARIABLE
+from pynb_dag_runner.process_table import with_mark
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write
 
 BOUND_S = 90.0
@@ -41,6 +43,18 @@ PIPELINE = dedent("""
     @pipeline
     def waiting(p: Pipeline):
         p.function(wait, parameters={"known": p.function(first).output("return")}, retries=3)
+""")
+
+
+SMALL = dedent("""
+    from pynb_dag_runner import Pipeline, pipeline
+
+    def one():
+        return 1
+
+    @pipeline
+    def small(p: Pipeline):
+        p.function(one)
 """)
 
 
@@ -135,3 +149,27 @@ def test_nothing_is_left_of_a_lifeline() -> None:
         assert lifeline.dead() is None
         lifeline.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_outlives_driver_and_watchdog_is_ended_by_the_next_run(tmp_path: Path) -> None:
+    """Ray's agents do: they have their node's server for a parent, and nobody has asked the system to end them."""
+    project = write(tmp_path, {"pipeline.py": PIPELINE, "small.py": SMALL})
+    driver = started(project)
+    wait_for(lambda: (project / "ran.txt").exists() and "wait" in (project / "ran.txt").read_text())
+    (folder,) = find_runs(project / "runs")
+    mark = f"{MARK_VARIABLE}={read_run(folder).record.driver.engine}"
+    (watchdog,) = [process for process in psutil.process_iter() if mark in cmdline(process)]
+    watchdog.kill()
+    driver.kill()
+    driver.communicate(timeout=BOUND_S)
+    assert with_mark(mark)
+    done = pynb("run", "small.py", "--executor", "process", "--no-progress", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert [process.name() for process in with_mark(mark) if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

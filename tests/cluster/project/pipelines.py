@@ -45,7 +45,8 @@ def large(p: Pipeline, megabytes: int = 1):
 def hold_the_lock() -> None:
     tracking.log_metric("before", 1)
     print("holding", flush=True)
-    subprocess.Popen(["setsid", "sleep", "4321"])
+    machine = "PYNB_TEST_MACHINE"  # by which the test finds it, and nobody else
+    subprocess.Popen(["env", "-i", f"{machine}={os.environ[machine]}", "setsid", "sleep", "4321"])
     ctypes.PyDLL(None).sleep(4321)
 
 
@@ -56,7 +57,8 @@ def stuck(p: Pipeline):
 
 
 def sleep_long() -> None:
-    subprocess.Popen(["setsid", "sleep", "4321"])
+    machine = "PYNB_TEST_MACHINE"  # by which the test finds it, and nobody else
+    subprocess.Popen(["env", "-i", f"{machine}={os.environ[machine]}", "setsid", "sleep", "4321"])
     tracking.log_text("started", "started.txt")
     print("sleeping", flush=True)
     time.sleep(4321)
