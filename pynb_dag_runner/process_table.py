@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import psutil
 
 _END_BOUND_S = 2.0
-_START_AFTER_NAME = 20
-"""Field 22 of proc(5)'s ``/proc/PID/stat``; the second one, the name, may hold anything."""
+_PARENT_AFTER_NAME, _START_AFTER_NAME = 1, 19
+"""Fields 4 and 22 of proc(5)'s ``/proc/PID/stat``; the name is the second one."""
 
 
 def describe_exit(code: int | None) -> str:
@@ -41,11 +41,17 @@ def start_of(pid: int) -> int | None:
     Returns:
         None if there is none.
     """
+    fields = _stat(pid)
+    return None if fields is None else int(fields[_START_AFTER_NAME])
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """What follows a process's name in proc(5)'s ``/proc/PID/stat``; the name may hold anything. None: it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    return int(stat[stat.rindex(b")") :].split()[_START_AFTER_NAME])
+    return stat[stat.rindex(b")") + 1 :].split()
 
 
 def tree_memory_bytes(pid: int, *, enough: int | None = None) -> int:
@@ -94,7 +100,7 @@ def _proportional_bytes(pid: int) -> int | None:
 
 
 def with_mark(mark: str, number: int = 0) -> "list[psutil.Process]":
-    """Processes whose environment holds ``mark`` (``NAME=value``), except this one.
+    """Processes whose environment holds ``mark`` (``NAME=value``), except this one and those that it descends from.
 
     The environment is inherited whatever a process does with sessions and process groups, so this finds children that
     a walk over the process tree would lose. Where it was cleared, the number is left: see :mod:`pynb_dag_runner.marks`.
@@ -106,14 +112,24 @@ def with_mark(mark: str, number: int = 0) -> "list[psutil.Process]":
 
     wanted, value = mark.encode(), mark.partition("=")[2]
     number = int(value) if marks.is_number(value) else number
+    own = _own_line()
     found = []
     for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+        if not entry.name.isdecimal() or int(entry.name) in own:
             continue
         if _has_number(entry.path, number) or _has_in_environment(entry.path, wanted):
             with contextlib.suppress(psutil.Error):
                 found.append(psutil.Process(int(entry.name)))
     return found
+
+
+def _own_line() -> set[int]:
+    """This process, its parent, and so on: a fork has the number of what it was forked from."""
+    line, pid = {os.getpid()}, os.getppid()
+    while pid > 1 and (fields := _stat(pid)) is not None:
+        line.add(pid)
+        pid = int(fields[_PARENT_AFTER_NAME])
+    return line
 
 
 def _has_number(directory: str, number: int) -> bool:

@@ -145,3 +145,22 @@ def test_a_killed_driver_takes_them_along(tmp_path: Path, executor: str) -> None
     driver.kill()
     driver.wait()
     assert wait_until_gone(folder, ["timeout"]) == {"timeout": False}
+
+
+FORK = """
+import os, subprocess, sys
+from pynb_dag_runner import marks
+from pynb_dag_runner.process_table import end_marked
+marks.bear(marks.new_member(0))
+left = subprocess.Popen(["env", "-i", "sleep", "600"])
+fork = os.fork()
+if fork == 0:
+    assert end_marked("NOBODY=has", marks.own()) == 1
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), left.wait())
+"""
+
+
+def test_a_fork_does_not_end_what_it_was_forked_from() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 -9\n", "")
