@@ -19,6 +19,8 @@ OUTPUT_AT_LEAST_BYTES = 5_000
 """What an output may hold whatever those before it did."""
 CELL_OUTPUTS = 1_000
 """Number of outputs of one cell; each is an element of the page with a frame of its own."""
+CELL_TURNS = 500
+"""Turns between standard output and error in a cell, each an output as well. After these, each is in one piece."""
 WIDGET_BYTES = 10_000_000
 """Of the state of all widgets, which the notebook's metadata hold."""
 

@@ -1,5 +1,7 @@
 """The execution of single cells: nbclient's, on a kernel of ours, with bounded outputs."""
 
+import codecs
+import contextlib
 from queue import Empty
 from typing import Any
 
@@ -8,6 +10,7 @@ from nbclient.exceptions import CellExecutionComplete
 
 from pynb_dag_runner.redaction import NO_SECRETS, RedactedStream, Redactor
 from pynb_dag_runner.work.bounds import CELL_TEXT_CHARACTERS, WIDGET_BYTES
+from pynb_dag_runner.work.descriptors import MARK_FIELD
 from pynb_dag_runner.work.kernels.kernel import Kernel
 from pynb_dag_runner.work.logs import Log
 from pynb_dag_runner.work.outputs import DISPLAYED, Outputs, bounded_error, size_of
@@ -29,7 +32,13 @@ class CellClient(NotebookClient):
         self, notebook: Any, kernel: Kernel, log: Log, outputs: Outputs, redactor: Redactor = NO_SECRETS
     ) -> None:
         # No limit for messages to arrive: the notebook's own timeout is the limit (papermill issue 426).
-        super().__init__(notebook, km=kernel.manager, iopub_timeout=_NO_LIMIT_S, on_cell_executed=self._look_for_exit)
+        super().__init__(
+            notebook,
+            km=kernel.manager,
+            iopub_timeout=_NO_LIMIT_S,
+            on_cell_complete=self._sent,
+            on_cell_executed=self._look_for_exit,
+        )
         self.left = False
         self.kc = kernel.client
         self._task_log = log
@@ -37,6 +46,11 @@ class CellClient(NotebookClient):
         self._redactor = redactor
         self._streams: dict[str, RedactedStream] = {}
         self._for_widgets = CELL_TEXT_CHARACTERS
+        self._descriptors = kernel.descriptors
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+        self._written: dict[str, RedactedStream] = {}
+        self._running: tuple[Any, int] | None = None
+        kernel.printed = self._take_written
         self.reset_execution_trackers()
 
     async def learn_language(self) -> None:
@@ -65,7 +79,8 @@ class CellClient(NotebookClient):
                 self.clear_output(cell.outputs, {**msg, "content": {"wait": False}}, cell_index)
                 self.clear_before_next_output = False
         if kind == "stream":
-            self._bounded.stream(cell.outputs, content["name"], content["text"])
+            if content["text"]:
+                self._bounded.stream(cell.outputs, content["name"], content["text"])
             return None
         if kind in DISPLAYED and not self._bounded.displayed(cell.outputs, kind, content):
             return None
@@ -83,7 +98,32 @@ class CellClient(NotebookClient):
         try:
             return await super().async_execute_cell(cell, cell_index, *args, **options)
         finally:
+            self._descriptors.drain(all_marks=True)
             self._end_streams(cell)
+            self._running = None
+
+    def _sent(self, cell: Any, cell_index: int) -> None:
+        """The cell was sent to the kernel; nbclient makes room for its outputs now."""
+        self._running = cell, cell_index
+
+    def _take_written(self, name: str, data: bytes) -> None:
+        """What the kernel's processes wrote past its messages: to the log, and into the cell that runs.
+
+        Each of the two streams by itself, as in :meth:`_redacted`, and over the ends of cells.
+        """
+        if self._redactor:
+            stream = self._written.setdefault(name, self._redactor.stream())
+            data = stream.feed(data) if data else stream.end()
+        with contextlib.suppress(OSError):  # a full disk, say; the cell still shows it
+            self._task_log.write(data)
+        decoder = self._decoders.setdefault(name, codecs.getincrementaldecoder("utf-8")("replace"))
+        text = decoder.decode(data)
+        if text and self._running is not None:
+            cell, index = self._running
+            if self.clear_before_next_output:
+                self.clear_output(cell.outputs, {"parent_header": {}, "content": {"wait": False}}, index)
+                self.clear_before_next_output = False
+            self._bounded.stream(cell.outputs, name, text)
 
     def _redacted(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
         """The content of a message without secrets.
@@ -133,6 +173,7 @@ class CellClient(NotebookClient):
                     self._task_log.remark("the kernel dropped messages: some of this cell's output may be missing")
                     return
                 continue
+            self._descriptors.drain(msg["metadata"].get(MARK_FIELD))
             if msg["parent_header"].get("msg_id") == parent_msg_id:
                 try:
                     self.process_message(msg, cell, cell_index)

@@ -9,6 +9,7 @@ import nbformat
 from pynb_dag_runner.work.bounds import (
     CELL_OUTPUTS,
     CELL_TEXT_CHARACTERS,
+    CELL_TURNS,
     MARK,
     NOTEBOOK_OUTPUT_BYTES,
     NOTEBOOK_TEXT_CHARACTERS,
@@ -44,6 +45,7 @@ class Outputs:
         self._dropped = 0
         self._dropped_node: Any = None
         self._streams: dict[str, tuple[Any, PrintedText]] = {}
+        self._turns = 0
 
     def begin_cell(self) -> None:
         """The next outputs are another cell's."""
@@ -59,12 +61,17 @@ class Outputs:
         self._begin()
 
     def stream(self, outputs: list[Any], name: str, text: str) -> None:
-        """Add what the cell printed to ``outputs``, as part of the last output if that is the same stream."""
+        """Add what the cell printed to ``outputs``, as part of the last output if that is the same stream.
+
+        After many turns between streams, or much text, the rest of each stream is in one output.
+        """
         if name not in self._streams:
+            if self._streams and self._turns < CELL_TURNS and self._cell_text_left >= CELL_TEXT_CHARACTERS // 2:
+                self._end_streams()
+                self._turns += 1
             node = nbformat.v4.new_output("stream", name=name, text="")
             limit = max(self._cell_text_left, TEXT_AT_LEAST_CHARACTERS)
             self._streams[name] = (node, PrintedText(limit))
-            self._count += 1
             outputs.append(node)
         self._streams[name][1].add(text)
 

@@ -181,10 +181,11 @@ def test_streams_and_outputs_keep_their_order(tmp_path: Path) -> None:
         print("c")
     """
     _, folder = run_notebook(tmp_path, source)
-    first, shown, then, error = outputs_of(folder)
+    first, shown, then, error, last = outputs_of(folder)
     assert (first.text, shown.data["text/plain"]) == ("a 0\na 1\na 2\n", "'shown'")
-    assert (then.name, then.text) == ("stdout", "b\nc\n")
+    assert (then.name, then.text) == ("stdout", "b\n")
     assert (error.name, error.text) == ("stderr", "error\n")
+    assert (last.name, last.text) == ("stdout", "c\n")
 
 
 def test_a_kernel_that_loses_the_end_of_a_cell_is_not_waited_for(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_misused_in_every_way_by_a_notebook_and_a_function(tmp_path: Path, execu
     write_notebook(tmp_path, MISUSE, SHOW, "raise ValueError(api_key + 'x' * 3000)")
     p = Pipeline("leaks", base_dir=tmp_path, parameters=parameters())
     works = p.function(misuse, name="function", parameters=parameters())
-    p.notebook("misuse.py", name="notebook", parameters=parameters())
+    p.notebook("misuse.py", name="notebook", parameters=parameters(), extra_parameters=True)
     p.function(
         given_again,
         name="after",
@@ -180,7 +180,7 @@ os.write(1, api_key[9:].encode() + b" in two pieces\\n")
 def test_what_a_notebook_prints_between_two_pieces_of_a_secret_does_not_show_them(tmp_path: Path) -> None:
     write_notebook(tmp_path, BETWEEN)
     p = Pipeline("leaks", base_dir=tmp_path)
-    p.notebook("misuse.py", name="notebook", parameters=parameters(), timeout_s=60)
+    p.notebook("misuse.py", name="notebook", parameters=parameters(), timeout_s=60, extra_parameters=True)
     result = run(p, tmp_path, "inline")
     assert result.tasks["notebook"].status == "SUCCEEDED"
     log = result.folder / result.tasks["notebook"].attempts[0].folder / "output.log"

@@ -24,7 +24,7 @@ from traitlets.config import SingletonConfigurable
 
 from pynb_dag_runner.work import processes
 from pynb_dag_runner.work.bounds import QUEUE_MESSAGES
-from pynb_dag_runner.work.kernels.sending import PiecewiseStream
+from pynb_dag_runner.work.kernels.sending import PiecewiseStream, flush_c, keep_order
 
 
 class Unconnected(Session):
@@ -149,6 +149,8 @@ class KernelApp(IPKernelApp):
         ipykernel then ends, at exit, the thread that sends output while the one that was told to shut down may still
         wait for it: for 10 s, in about one kernel of eight.
         """
+        keep_order()
+        self.shell.events.register("post_execute", flush_c)
         super().start()  # type: ignore[no-untyped-call]
         if self.control_thread and self.control_thread.is_alive():
             self.control_thread.stop()

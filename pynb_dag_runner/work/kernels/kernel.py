@@ -20,6 +20,7 @@ from pynb_dag_runner.process_table import describe_exit, end_marked, memory_byte
 from pynb_dag_runner.run_folder.records import KernelStart
 from pynb_dag_runner.work import out_of_memory, processes
 from pynb_dag_runner.work.bounds import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
+from pynb_dag_runner.work.descriptors import MARKS_VARIABLE, Descriptors, Take
 from pynb_dag_runner.work.kernels import OWN
 from pynb_dag_runner.work.kernels.provisioner import ForkProvisioner
 from pynb_dag_runner.work.kernels.specs import KernelSpecs
@@ -46,10 +47,14 @@ class Kernel:
 
     Args:
         name: kernelspec, as :func:`~pynb_dag_runner.work.kernels.choosing.choose` gives it.
-        log: takes what the kernel and its children write to their standard output and error.
+        log: takes remarks, and what the kernel and its children write to their standard output and error unless
+            :attr:`printed` is something else.
         marker: ``NAME=value``, a part of ``environment`` that no other attempt has; finds the kernel's descendants.
         place: of the fork server to ask for a kernel of this interpreter; None: it is started.
     """
+
+    printed: Take
+    """Is given what the kernel and its children write to their standard output and error."""
 
     def __init__(
         self,
@@ -66,6 +71,8 @@ class Kernel:
         self._environment = environment
         self._log = log
         self._marker = marker
+        self.printed = lambda _, data: log.write(data)
+        self.descriptors = Descriptors(lambda stream, data: self.printed(stream, data))
         self._directory = Path(tempfile.mkdtemp(prefix="kernel-", dir=os.environ[SCRATCH_VARIABLE]))
         self.manager: Any = AsyncKernelManager(
             kernel_name=name,
@@ -98,12 +105,15 @@ class Kernel:
         Raises:
             RuntimeError: it can't be started, died, or did not answer in time.
         """
+        environment = {**self._environment, MARKS_VARIABLE: "1"}
         try:
             await self.manager.start_kernel(
-                cwd=str(self._cwd), env=self._environment, stdout=self._log, stderr=self._log
+                cwd=str(self._cwd), env=environment, stdout=self.descriptors.stdout, stderr=self.descriptors.stderr
             )
         except OSError as error:
             raise RuntimeError(f"its command can't be run: {error}") from error
+        finally:
+            self.descriptors.handed_over(asyncio.get_running_loop())
         forked = self.forked
         if forked is not None:
             await forked.until_ready(START_BOUND_S)
@@ -214,4 +224,5 @@ class Kernel:
             self.kill()
             if self.manager.context is not None and not self.manager.context.closed:
                 self.manager.context.destroy(linger=0)
+            self.descriptors.close()
             shutil.rmtree(self._directory, ignore_errors=True)

@@ -41,8 +41,8 @@ def main() -> None:
 def _options() -> list[str]:
     from pynb_dag_runner.work.kernels import application, sending
 
-    # What child processes print goes to the log. ipykernel would send it to the notebook, but from a thread of its own:
-    # what is still on its way when the cell ends is lost.
+    # What child processes print is read by the worker. ipykernel would send it to the notebook, but from a thread of
+    # its own: what is still on its way when the cell ends is lost.
     return [
         "--HistoryManager.hist_file=:memory:",
         "--IPKernelApp.capture_fd_output=False",

@@ -54,7 +54,7 @@ class ForkProvisioner(LocalProvisioner):
         return await super().launch_kernel(cmd, **options)
 
     async def _fork(
-        self, ahead: bool, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, **_: Any
+        self, ahead: bool, cmd: Sequence[str], *, cwd: str, env: dict[str, str], stdout: Any, stderr: Any, **_: Any
     ) -> None:
         request = ForkRequest(
             arguments=cmd[cmd.index("-f") :],
@@ -68,7 +68,7 @@ class ForkProvisioner(LocalProvisioner):
             server = Path(self.socket)
             if ahead:
                 server = (await _answered(ask(server, replace(request, purpose=FIND)))).found()
-            process = (await _answered(ask(server, request, [stdout.fileno(), stdout.fileno(), told]))).answer()
+            process = (await _answered(ask(server, request, [stdout.fileno(), stderr.fileno(), told]))).answer()
         except BaseException:
             os.close(ready)
             raise
