@@ -87,7 +87,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 def write_notebook(base: Path, *cells: str) -> None:
     text = "\n\n# %%\n".join(dedent(cell).strip() for cell in ("", *cells))
-    (base / "misuse.py").write_text(f'# %% tags=["parameters"]\napi_key = "none"\n{text}\n')
+    (base / "misuse.py").write_text(f'# %% tags=["parameters"]\napi_key = "none"\nconfig = number = None\n{text}\n')
 
 
 def run(pipeline_: Pipeline, base: Path, executor: ExecutorName) -> RunResult:
