@@ -114,7 +114,7 @@ class NotebookSource:
         path: absolute path of the notebook.
         kernel: name of the kernelspec to run it in; None: the one the notebook names, else the runner's interpreter.
         cwd: absolute working directory of the kernel; None: the notebook's own directory.
-        extra_parameters: it takes more parameters than its cell tagged ``parameters`` names.
+        extra_parameters: it takes parameters that its own code does not mention.
     """
 
     path: Path

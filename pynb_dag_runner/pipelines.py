@@ -117,8 +117,8 @@ class Pipeline:
             promoted_metrics: names of metrics of this task by which runs are compared; in MLflow, the run has them too.
             kernel: name of an installed kernelspec; default: the notebook's, else the runner's own interpreter.
             cwd: working directory, relative to the pipeline's file; default: the notebook's directory.
-            extra_parameters: take parameters that its cell tagged ``parameters`` does not name, too; otherwise they are
-                refused as mistakes. A notebook without such a cell takes any.
+            extra_parameters: take also parameters that the notebook's code does not mention, since something else reads
+                them; otherwise they are refused as mistakes. A notebook without a cell tagged ``parameters`` takes any.
         """
         source_path = Path(os.path.abspath(self.base_dir / path))
         source = NotebookSource(

@@ -5,6 +5,7 @@ is said here, and the run tells.
 """
 
 import functools
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,9 +46,10 @@ class _Wires:
         if isinstance(task.source, FunctionSource):
             kinds: Mapping[str, Any] | None = self._hints_of(task.source.function)
         else:
-            kinds = self._code_of(task.source).kinds
+            code = self._code_of(task.source)
+            kinds = code.kinds
             if kinds is not None and not task.source.extra_parameters:
-                yield from _name_problems(task.parameters, kinds)
+                yield from _name_problems([name for name in task.parameters if name not in code.words], kinds)
         for name, value in task.parameters.items():
             if next(instances_in(value, Task), None) is not None:
                 continue  # refused as such; what else there is to say of it explains nothing
@@ -143,10 +145,13 @@ class _NotebookCode:
 
     Attributes:
         kinds: types of its declared parameters; None: it takes what it is given, or that is not known.
+        words: all that stand in its code. A name that is not among them is one that it can't read: one that is may be
+            read without a default, which its parameters cell does not have to give.
         cells: the code of its cells; None: it is not known what they do.
     """
 
     kinds: Mapping[str, Any] | None = None
+    words: frozenset[str] = frozenset()
     cells: tuple[str, ...] | None = None
 
     @functools.cached_property
@@ -170,11 +175,12 @@ class _NotebookCode:
             return cls()
         declared = notebook.parameters
         kinds = None if declared is None else {name: parameter.type for name, parameter in declared.items()}
+        words = frozenset(word for code in notebook.code for word in re.findall(r"\w+", code))
         if not is_own(kernel):
-            return cls(kinds)  # what another interpreter can import is unknown
+            return cls(kinds, words)  # what another interpreter can import is unknown
         codes = [python_of(code) for code in notebook.code]
         cells = tuple(code for code in codes if code is not None)
-        return cls(kinds, cells if len(cells) == len(codes) else None)
+        return cls(kinds, words, cells if len(cells) == len(codes) else None)
 
 
 def _files_of(function: Any) -> frozenset[Path] | None:

@@ -222,7 +222,7 @@ def test_a_notebook_receives_one_value_of_each_type(tmp_path: Path, monkeypatch:
     (tmp_path / "check.py").write_text(NOTEBOOK)
     originals = base64.b64encode(pickle.dumps(BY_HAND)).decode()
     pipeline = Pipeline("types", base_dir=tmp_path)
-    pipeline.notebook("check.py", parameters=BY_HAND | {"originals": originals})
+    pipeline.notebook("check.py", parameters=BY_HAND | {"originals": originals}, extra_parameters=True)
     result = pipeline.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
     assert result.status is RunStatus.SUCCEEDED, result.tasks["check"]
     assert result.tasks["check"].outputs == {"different": [], "count": len(BY_HAND)}
@@ -243,7 +243,7 @@ class Here(enum.Enum):
 def test_a_member_whose_module_the_kernel_does_not_find_is_refused(tmp_path: Path) -> None:
     (tmp_path / "check.py").write_text(NOTEBOOK)
     pipeline = Pipeline("types", base_dir=tmp_path)
-    pipeline.notebook("check.py", parameters={"where": [Here.A]})
+    pipeline.notebook("check.py", parameters={"where": [Here.A]}, extra_parameters=True)
     with pytest.raises(PipelineError) as error:
         pipeline.run(executor="inline", progress=False, output_dir=tmp_path)
     problem = f"a member of an Enum from the module 'tests' can't be handed to a notebook's kernel in {tmp_path}"
@@ -259,7 +259,7 @@ def test_a_module_of_the_same_name_is_not_taken_for_it(tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     dark = importlib.import_module("shades_of_a_test").Shade.DARK
     pipeline = Pipeline("types", base_dir=tmp_path)
-    pipeline.notebook("check.py", parameters={"shade": dark})
+    pipeline.notebook("check.py", parameters={"shade": dark}, extra_parameters=True)
     with pytest.raises(PipelineError, match=f"which finds {tmp_path}/shades_of_a_test.py under that name"):
         pipeline.run(executor="inline", progress=False, output_dir=tmp_path)
 

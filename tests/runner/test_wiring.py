@@ -19,7 +19,7 @@ label: str = "a"
 data: Path = Path("x")
 
 # %%
-tracking.set_output("score", 1.0)
+tracking.set_output("score", 1.0 + offset)
 """
 FREE = "# %%\nprint(anything)\n"
 
@@ -115,6 +115,7 @@ def test_what_is_refused(p: Pipeline, tmp_path: Path, define: Callable[[Pipeline
     [
         lambda p: p.notebook("train.py", parameters={"coutn": 3}, extra_parameters=True),
         lambda p: p.notebook("free.py", parameters={"coutn": 3}),
+        lambda p: p.notebook("train.py", parameters={"offset": 3}),  # read, and without a default
         lambda p: p.notebook("train.py", parameters={"count": "any", "rate": 1, "label": Path("a"), "data": "b"}),
         lambda p: p.notebook("train.py", parameters={"label": Secret[str]("hunter2!")}),
         lambda p: p.notebook("train.py", parameters={"rate": None}),
