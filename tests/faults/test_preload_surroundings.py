@@ -15,7 +15,7 @@ from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.fork_server import importers
 from pynb_dag_runner.fork_server.client import ForkRefused, ask
 from pynb_dag_runner.fork_server.wire import FIND, WAIT, ForkRequest
-from tests.faults.kernels import attempt_of, fork_server, start_of
+from tests.faults.kernels import attempt_of, fork_server, run_notebooks, start_of
 
 WAITS = """
 import pathlib, time
@@ -133,6 +133,15 @@ def test_no_more_than_a_few_are_kept(base: Path) -> None:
             pass
         with pytest.raises(ForkRefused, match="did not answer"):
             ask(others[0], request)
+
+
+def test_a_secret_that_an_import_prints_is_hidden(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / "speaks.py").write_text("import os\nprint('signed in with', os.environ['TOKEN'])")
+    monkeypatch.setenv("TOKEN", "correct-horse")
+    monkeypatch.setenv("PYNB_DAG_RUNNER_REDACT", "TOKEN")
+    result = run_notebooks(base, {"it": "import speaks"}, preload=["speaks"])
+    _, preloaded, remarks = start_of(result, "it")
+    assert (preloaded, "signed in with" in remarks, "horse" in remarks) == (["speaks"], True, False)
 
 
 def test_its_variables_are_no_attempt_s(base: Path) -> None:
