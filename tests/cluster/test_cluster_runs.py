@@ -153,7 +153,7 @@ def test_stuck_attempts_are_ended_where_they_run_and_their_files_come_back(clust
     assert notebook is not None
     assert [function.outcome, notebook.outcome] == [Outcome.TIMED_OUT, Outcome.TIMED_OUT]
     assert notebook.failure is not None
-    assert notebook.failure.message == "timed out in cell 2 after 3 s"
+    assert notebook.failure.message == "timed out in cell 2 after 8 s"
     assert function.log is not None
     assert (result.folder / function.log).read_text() == "holding\n"
     assert [metric.key for metric in read_attempt_details(result, function).metrics] == ["before"]

@@ -53,7 +53,7 @@ def hold_the_lock() -> None:
 @pipeline
 def stuck(p: Pipeline):
     p.function(hold_the_lock, timeout_s=1, resources={"right": 1})
-    p.notebook("notebooks/stuck.py", timeout_s=3, resources={"left": 1})
+    p.notebook("notebooks/stuck.py", timeout_s=8, resources={"left": 1})
 
 
 def sleep_long() -> None:
