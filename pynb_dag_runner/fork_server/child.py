@@ -169,22 +169,38 @@ def end_of(work: Callable[[], None]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever left a program, its interpreter prints it and ends
         traceback.print_exc()
     finally:
-        for last in (threading._shutdown, atexit._run_exitfuncs, lambda: _take_down(shared), _flush):  # type: ignore[attr-defined]
+        for last in (threading._shutdown, atexit._run_exitfuncs, lambda: _take_down(shared, code), _flush):  # type: ignore[attr-defined]
             with contextlib.suppress(BaseException):  # how the work ended is known; a callback's mistake is printed
                 last()
         os._exit(code)
 
 
-def _take_down(shared: Set[str]) -> None:
+def _take_down(shared: Set[str], code: int) -> None:
     """Let go of modules, as an interpreter does: finalizers run while the functions that they call are whole.
 
-    Anything may stand among the modules, and say of itself that it is one: only what its type says counts.
+    Anything may stand among the modules, and say of itself that it is one: only what its type says counts. MLflow
+    brings 1,700 modules, which take longer than a process gets to end: after a while it ends without the rest.
 
     Args:
         shared: names of those that stay.
+        code: the process's exit code.
     """
     if threading.active_count() > 1:  # daemon threads would find their modules empty, and say so in the log
         return
+    files = _plain_files()  # the collector shows nobody what it is about to free
+    with contextlib.suppress(ValueError):  # only the main thread has signals
+
+        def end(*_: object) -> None:
+            for file in files:
+                with contextlib.suppress(BaseException):
+                    file.flush()
+            with contextlib.suppress(BaseException):
+                _flush()
+            os._exit(code)
+
+        signal.signal(signal.SIGALRM, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.setitimer(signal.ITIMER_REAL, _TAKE_DOWN_S)
     modules: list[object] = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in shared]
     held = [weakref.ref(module) for module in modules if issubclass(type(module), ModuleType)]
     modules.clear()
@@ -193,6 +209,20 @@ def _take_down(shared: Set[str]) -> None:
         if (module := reference()) is not None:  # something of the server's holds it
             _names_in(module).clear()
     gc.collect()
+
+
+_TAKE_DOWN_S = 0.5
+
+
+def _plain_files() -> list[io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom]:
+    """Files that are open for writing, as ``open`` makes them: what wraps them may have more to do at its end."""
+    found = []
+    for thing in gc.get_objects():
+        with contextlib.suppress(ValueError, AttributeError):  # detached
+            buffer = thing.buffer if type(thing) is io.TextIOWrapper else thing
+            if type(buffer) in (io.BufferedWriter, io.BufferedRandom) and type(buffer.raw) is io.FileIO:
+                found.append(thing)
+    return found
 
 
 _names_in: Callable[[object], dict[str, object]] = vars(ModuleType)["__dict__"].__get__

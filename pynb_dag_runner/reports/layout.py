@@ -3,6 +3,7 @@
 Places are pairs (layer, across) without a unit and without a direction: the drawing decides which axis is which.
 """
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,6 +101,8 @@ def _part(edges: Sequence[Edge], layer: Sequence[int]) -> _Part:
     """Places for the nodes and bends of a connected part, given by its edges."""
     from fast_sugiyama import from_edges
 
+    for name in ("rust-sugiyama", "connected_components"):  # they tell each step, where a pipeline shows what is logged
+        logging.getLogger(name).setLevel(logging.WARNING)
     # The library numbers bends upwards from the number of nodes. That holds for one connected part with nodes numbered
     # without gaps; given several parts at once it also gives bends the numbers of nodes.
     nodes = sorted({number for edge in edges for number in edge})

@@ -60,6 +60,11 @@ class CellClient(NotebookClient):
         if reply is not None and "language_info" in reply["content"]:
             self.nb.metadata["language_info"] = reply["content"]["language_info"]
 
+    def executes(self, cell: Any) -> bool:
+        """Whether a cell is one that goes to the kernel."""
+        is_skipped = self.skip_cells_with_tag in cell.metadata.get("tags", [])
+        return cell.cell_type == "code" and bool(cell.source.strip()) and not is_skipped
+
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         """See nbclient; streams are logged as they come, outputs are kept within bounds."""
         kind, content = msg["msg_type"], msg["content"]

@@ -117,7 +117,7 @@ class NotebookSession:
         for index, cell in enumerate(notebook.cells):
             if self._stopping:
                 return
-            if cell.cell_type == "code" and cell.source.strip():
+            if client.executes(cell):
                 self._executing += 1
             if not await self._run_cell(client, cell, index):
                 return

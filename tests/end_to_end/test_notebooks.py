@@ -73,6 +73,22 @@ def test_leaving_early_with_success_is_a_success(tmp_path: Path) -> None:
     assert notebook.cells[1].execution_count is None
 
 
+def test_a_cell_that_is_skipped_is_not_executed(tmp_path: Path) -> None:
+    source = """
+        # %% tags=["skip-execution"]
+        1 / 0
+        # %%
+        1
+        # %%
+        raise SystemExit(3)
+    """
+    task, folder = run_one(tmp_path, "a.py", source)
+    assert task.failure is not None
+    assert task.failure.message.startswith("sys.exit(3) in cell 2")
+    record = json.loads((folder / "attempt.json").read_text())
+    assert (record["cells"], record["cells_executed"]) == (3, 2)
+
+
 def test_leaving_with_an_error_code_is_a_failure(tmp_path: Path) -> None:
     task, _ = run_one(tmp_path, "a.py", "# %%\nimport sys\nsys.exit(3)\n")
     assert task.failure is not None

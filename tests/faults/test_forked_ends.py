@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -222,4 +223,19 @@ SPEAK = {
 @pytest.mark.parametrize("name", [name for name in ENDS if name not in SPEAK])
 def test_nothing_is_said_about_it_in_the_log(run: RunResult, name: str) -> None:
     log = run.folder / run.tasks[name].attempts[0].folder / "output.log"
+    assert not log.exists(), log.read_text()
+
+
+def test_a_forked_kernel_does_not_wait_for_finalizers_that_take_long(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nclass Slow:\n    def __del__(self): time.sleep(600)\nkept = Slow()\n"
+    )
+    source = f"# %%\nimport slow\nslow.file = open({str(tmp_path / 'a')!r}, 'w')\n_ = slow.file.write('text')\n"
+    (tmp_path / "a.py").write_text(source)
+    pipeline = Pipeline("ends", base_dir=tmp_path)
+    pipeline.notebook("a.py", name="it")
+    result = pipeline.run(executor="process", num_cpus=1, progress=False, output_dir=tmp_path / "runs")
+    assert (result.tasks["it"].attempts[0].outcome, start_of(result, "it")[0]) == (Outcome.SUCCEEDED, "forked")
+    assert (tmp_path / "a").read_text() == "text"
+    log = result.folder / result.tasks["it"].attempts[0].folder / "output.log"
     assert not log.exists(), log.read_text()

@@ -337,3 +337,22 @@ def test_importing_reports_loads_neither_templates_nor_layout_nor_an_engine() ->
     heavy = ["jinja2", "fast_sugiyama", "ray", "mlflow", "papermill", "nbconvert", "IPython"]
     code = f"import sys, pynb_dag_runner.reports; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_library_that_places_the_boxes_logs_nothing() -> None:
+    program = """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from pynb_dag_runner import Pipeline
+from pynb_dag_runner.reports import render_graph
+from pynb_dag_runner.reports.graph import graph_of_dag
+p = Pipeline("it")
+def first(): ...
+def second(value): ...
+a = p.function(first)
+p.function(second, parameters={"value": a.output()})
+print(render_graph(graph_of_dag(p.build()), "svg"))
+"""
+    drawn = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "<svg" in drawn.stdout
+    assert [line for line in drawn.stderr.splitlines() if "asyncio" not in line] == []
