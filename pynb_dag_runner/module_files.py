@@ -55,7 +55,8 @@ class Imports:
     Attributes:
         search_path: entries for ``sys.path``.
         files: those that are not, or not surely, found there.
-        modules: to be imported before any task begins, in this order, so that all tasks begin in the same state.
+        modules: of functions, to be imported before the first of these begins, in this order, so that all begin in the
+            same state. For other tasks there are none.
     """
 
     search_path: tuple[str, ...] = ()
@@ -64,8 +65,8 @@ class Imports:
 
     @functools.cached_property
     def identity(self) -> bytes:
-        """The same for equal ones, and short."""
-        shown = repr([self.search_path, self.modules, [(file.name, file.path, file.source) for file in self.files]])
+        """The same for those by which the same modules are found, and short."""
+        shown = repr([self.search_path, [(file.name, file.path, file.source) for file in self.files]])
         return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -4,6 +4,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -204,7 +205,7 @@ class RunLoop:
                 inputs=inputs,
                 resources=resources_of(attempt.task),
                 limits=attempt.limits,
-                imports=self._imports,
+                imports=self._imports if attempt.task.kind == "function" else replace(self._imports, modules=()),
                 rescue=partial(rescue, spec),
             )
         )

@@ -63,6 +63,7 @@ class Job:
         resources: what the job holds while it runs.
         limits: beyond them its process is ended.
         imports: how modules are found where it runs; the same for all jobs of a run.
+        shared: it may find what other such jobs did to their process, which is kept for them.
         rescue: made in the same place if the call's process died, for what it left there; its messages count as the
             job's. Only called where that place is another machine.
     """
@@ -73,6 +74,7 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     imports: Imports = field(default_factory=own_imports)
+    shared: bool = False
     rescue: Callable[[], Generator[object]] | None = None
 
 

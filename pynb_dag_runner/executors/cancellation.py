@@ -15,10 +15,13 @@ class Cancellation:
 
     Between two messages the process is in Ray's own code, which an exception must not enter; so the request is kept
     until the job goes on.
+
+    Args:
+        requested: the signal has come already.
     """
 
-    def __init__(self) -> None:
-        self._requested = False
+    def __init__(self, *, requested: bool = False) -> None:
+        self._requested = requested
         self._inside = False
         signal.signal(CANCEL_SIGNAL, self._on_signal)
 

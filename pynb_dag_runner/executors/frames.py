@@ -20,6 +20,8 @@ class Frame(Enum):
     """Something that the job yielded; its limits hold from the next message on."""
     KEPT = b"K"
     """A value to keep."""
+    SPENT = b"X"
+    """The host takes no further job; no content. The job's end follows."""
     ENDED = b"E"
     """The call came to its end; no content."""
     FAILED = b"F"
@@ -35,7 +37,7 @@ class Frame(Enum):
             connection.send_bytes(content)
 
 
-_WITHOUT_CONTENT = (Frame.STARTED, Frame.UNLIMITED, Frame.ENDED)
+_WITHOUT_CONTENT = (Frame.STARTED, Frame.UNLIMITED, Frame.SPENT, Frame.ENDED)
 
 
 def received(connection: Connection) -> tuple[Frame, bytes]:

@@ -87,12 +87,13 @@ class Host:
         self._limits = Limits()
         self._watch = _Watch(self.pid, self._limits)
         self._has_spoken = False
-        self._imports: bytes | None = None
+        self._told: list[Imports] = []
+        self._spent = self.shared = False
 
     @property
     def alive(self) -> bool:
         """Whether it can take another job."""
-        return self._process.poll() is None
+        return not self._spent and self._process.poll() is None
 
     @property
     def waitables(self) -> list[Connection | int]:
@@ -103,24 +104,34 @@ class Host:
         """Seconds until :meth:`step` must be called although nothing became readable."""
         return self._watch.next_look_s()
 
-    def takes(self, imports: Imports) -> bool:
-        """Whether it can take a job: modules that it has imported for another run are those of that run."""
-        return self.alive and self._imports in (None, imports.identity)
+    def takes(self, imports: Imports, *, shared: bool) -> bool:
+        """Whether it can take a job: modules that it has imported for another run are those of that run.
 
-    def begin(self, imports: Imports, payload: bytes, inputs: list[bytes], limits: Limits) -> None:
+        Args:
+            shared: the job may find what other such jobs did to the process.
+        """
+        known = not self._told or self._told[0].identity == imports.identity
+        return self.alive and known and (shared or not self.shared)
+
+    def begin(
+        self, imports: Imports, payload: bytes, inputs: list[bytes], limits: Limits, *, shared: bool = False
+    ) -> None:
         """Give it a job that it takes.
 
         Args:
             imports: how it finds the modules.
             payload: the pickled call.
             inputs: pickled arguments.
+            shared: in the host's process itself, which is used for such jobs alone from then on.
         """
         self._limits = limits
         self._watch = _Watch(self.pid, limits)
         self._has_spoken = False
         with contextlib.suppress(ConnectionError):  # it died; the next step says so
-            self._connection.send_bytes(dumps((imports if self._imports is None else None, payload, inputs)))
-        self._imports = imports.identity
+            news = None if any(imports is known or imports == known for known in self._told) else imports
+            self._connection.send_bytes(dumps((news, shared, payload, inputs)))
+            self._told += [news] if news else []
+        self.shared = self.shared or shared
 
     def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
         """What happened next; None if nothing did within ``timeout_s``.
@@ -131,20 +142,23 @@ class Host:
         if any(descriptor != self._end for descriptor, _ in ready):
             with contextlib.suppress(EOFError, ConnectionError):
                 return self._taken(*received(self._connection))
-        if not self.alive or self._connection.closed:
+        if self._process.poll() is not None or self._connection.closed:
             return self._death()
         if exceeded := self._watch.exceeded():
             self.kill()
             return self._death(exceeded)
         return None
 
-    def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended:
+    def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended | None:
         # With its first message a job says that its own work begins: until then it may have imported for seconds.
         if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
             self._has_spoken = frame is Frame.MESSAGE
             self._watch.begin()
         if frame is Frame.WAITING:
             self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
+        if frame is Frame.SPENT:
+            self._spent = True
+            return None
         if frame is Frame.UNLIMITED:
             self._watch = _Watch(self.pid, Limits())
         if frame is Frame.ENDED:

@@ -111,14 +111,14 @@ class ProcessExecutor:
         host = self._host(job)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
-        host.begin(job.imports, dumps(call), inputs, job.limits)
+        host.begin(job.imports, dumps(call), inputs, job.limits, shared=job.shared)
 
     def _host(self, job: Job) -> Host:
-        for host in reversed(self._idle.copy()):
+        for host in sorted(self._idle, key=lambda host: host.shared, reverse=job.shared):
             if not host.alive:
                 self._idle.remove(host)
                 host.close()  # it died while it had nothing to do, with its server, say
-            elif host.takes(job.imports):
+            elif host.takes(job.imports, shared=job.shared):
                 self._idle.remove(host)
                 return host
         return self._new_host()

@@ -136,6 +136,7 @@ class RayExecutor:
             options["memory"] = needed.memory
         request = Request(
             imports=job.imports,
+            shared=job.shared,
             call=dumps(job.call),
             rescue=dumps(job.rescue) if job.rescue is not None else None,
             limits=job.limits,

@@ -261,6 +261,7 @@ class Lanes:
         self._by_key[job.key] = lane
         request = Request(
             imports=job.imports,
+            shared=job.shared,
             call=dumps(job.call),
             rescue=None,
             limits=job.limits,

@@ -34,6 +34,7 @@ class Request:
     """What a relay needs; calls are pickled, for the host to unpickle."""
 
     imports: Imports
+    shared: bool
     call: bytes
     rescue: bytes | None
     limits: Limits
@@ -175,7 +176,7 @@ def _made(request: Request, imports: Imports, values: list[bytes], new_host: Cal
     import ray
 
     host, _idle_host = _idle_host, None
-    if host is None or not host.takes(imports):
+    if host is None or not host.takes(imports, shared=request.shared):
         if host is not None:
             host.close()
         host = _started(new_host)
@@ -183,7 +184,7 @@ def _made(request: Request, imports: Imports, values: list[bytes], new_host: Cal
     call = dumps(with_variables(changed, request.call)) if changed else request.call
     try:
         yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid, start_of(host.pid))
-        ended = yield from _relayed(host, imports, call, values, request.limits)
+        ended = yield from _relayed(host, imports, call, values, request.limits, shared=request.shared)
         if not host.alive:
             host.close()  # and with it all that the job left behind, before its end is told
             host = _started(new_host)
@@ -200,9 +201,9 @@ def _made(request: Request, imports: Imports, values: list[bytes], new_host: Cal
 
 
 def _relayed(
-    host: Host, imports: Imports, call: bytes, values: list[bytes], limits: Limits
+    host: Host, imports: Imports, call: bytes, values: list[bytes], limits: Limits, *, shared: bool = False
 ) -> Generator[object, None, Ended]:
-    host.begin(imports, call, values, limits)
+    host.begin(imports, call, values, limits, shared=shared)
     while True:
         match host.step(host.next_look_s()):
             case (Frame.STARTED, _) | None:

@@ -149,7 +149,7 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     if not origin.is_settled:
         _look_from(request.cwd, origin.directory)
     importlib.invalidate_caches()
-    _draw_anew()
+    draw_anew()
     return others
 
 
@@ -305,7 +305,20 @@ def _look_from(cwd: str, before: str) -> None:
         sys.path.insert(0, cwd)  # as `python -m` does
 
 
-def _draw_anew() -> None:
+def make_ready(name: str) -> None:
+    """Import a module, and have it prepare what a fork of this process needs, if it can."""
+    prepare = getattr(importlib.import_module(name), "prepare", None)
+    if prepare is not None:
+        prepare()
+
+
+def settle_memory() -> None:
+    """Keep a collection in a forked process from copying every page that has an object of the server's."""
+    gc.collect()
+    gc.freeze()
+
+
+def draw_anew() -> None:
     """Give random generators seeds of their own; Python's does it by itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -11,7 +11,6 @@ its connection is killed; all of them are when the server ends, and it ends with
 """
 
 import contextlib
-import gc
 import importlib
 import os
 import resource
@@ -31,8 +30,10 @@ from pynb_dag_runner.fork_server.child import (
     become,
     die_with,
     end_of,
+    make_ready,
     read_at_imports,
     settle,
+    settle_memory,
     surroundings,
 )
 from pynb_dag_runner.fork_server.importers import Importer, Importers, Role, key_of
@@ -240,11 +241,11 @@ def main() -> None:
     os.close(nothing)
     listener = _listener(int(socket_number))
     entries = entry_names.split(",")
-    _make_ready(entries[0])
+    make_ready(entries[0])
     for name in filter(None, modules.split(",")):
         with contextlib.suppress(ImportError):  # the process that needs it says so
-            _make_ready(name)
-    _settle_memory()
+            make_ready(name)
+    settle_memory()
     imported = Imported(refusal=thread_problem("the server"))
     importers = Importers(Path(directory), preload)
     server = Server(listener, owner, origin, entries=entries, imported=imported, importers=importers)
@@ -255,12 +256,6 @@ def main() -> None:
             end_of(lambda: _run(request.entry or entries[0], request.arguments, given))  # noqa: B023 - it ends here
         server = _importing_server(request, descriptors, server.origin, entries, preload)
     shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
-
-
-def _make_ready(name: str) -> None:
-    prepare = getattr(importlib.import_module(name), "prepare", None)
-    if prepare is not None:
-        prepare()
 
 
 def _run(entry_name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
@@ -304,16 +299,10 @@ def _importing_server(
     mine = settle(request, origin)
     _be_program(entries[0], ["-f", str(Path(request.cwd, "kernel.json"))])
     imported = import_ahead(preload, importlib.import_module(entries[0]))
-    _settle_memory()
+    settle_memory()
     os.write(done, b"\n")
     os.close(done)
     return Server(_listener(listener), owner, mine, entries=entries, preloaded=preload, imported=imported)
-
-
-def _settle_memory() -> None:
-    """Keep a collection in a forked process from copying every page that has an object of the server's."""
-    gc.collect()
-    gc.freeze()
 
 
 def _listener(descriptor: int) -> socket.socket:

@@ -60,6 +60,13 @@ class _Result:
     cells_executed: int | None = None
 
 
+def prepare() -> None:
+    """Make ready what forks of this process would each have to make; starts no thread."""
+    native_mlflow.prepare()
+    now = _now()
+    AttemptRecord(task="", number=1, queued=now, start=now, queue_s=0.0, host="", pid=0).model_dump_json()
+
+
 def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
     """Make one attempt.
 

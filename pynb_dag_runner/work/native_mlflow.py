@@ -49,6 +49,11 @@ def _plugins() -> tuple[importlib.metadata.EntryPoint, ...]:
     return tuple(importlib.metadata.entry_points(group=_GROUP))
 
 
+def prepare() -> None:
+    """Find out what is found out once in a process, and takes a hundredth of a second."""
+    _is_installed()
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Variables that make MLflow keep what a task logs in its attempt's ``folder``.
 
