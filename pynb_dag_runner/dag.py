@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.references import OutputReference, references_in
@@ -19,6 +19,9 @@ from pynb_dag_runner.references import OutputReference, references_in
 MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
 names that need encoding are bounded again where folders are named."""
+
+Isolation = Literal["fresh", "shared"]
+ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 MAX_RETRY_DELAY_S = 366 * 86_400.0
 
@@ -38,6 +41,7 @@ class Options:
         memory: bytes of memory that the scheduler sets aside for the attempt; None: not counted.
         resources: amounts of the cluster's custom resources.
         promoted_metrics: names of the task's metrics that stand for the whole run when runs are compared.
+        isolation: ``shared``: the attempt may find what other such attempts did to their process; of functions only.
     """
 
     retries: int = 0
@@ -51,6 +55,7 @@ class Options:
     memory: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     promoted_metrics: tuple[str, ...] = ()
+    isolation: Isolation = "fresh"
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one phrase each; empty when all is well."""
@@ -75,6 +80,8 @@ class Options:
         names: tuple[object, ...] = self.promoted_metrics
         wrong = [name for name in names if not (isinstance(name, str) and name)]
         found += [f"promoted_metrics must be names of metrics, got {name!r}" for name in wrong]
+        if self.isolation not in ISOLATIONS:
+            found.append(f"isolation must be 'fresh' or 'shared', got {self.isolation!r}")
         return [*found, *self._backoff_problems()]
 
     def _backoff_problems(self) -> list[str]:

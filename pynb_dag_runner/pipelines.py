@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pynb_dag_runner import captured, checks, module_files
-from pynb_dag_runner.dag import Dag, FunctionSource, NotebookSource, Options, Task, make_dag
+from pynb_dag_runner.dag import Dag, FunctionSource, Isolation, NotebookSource, Options, Task, make_dag
 from pynb_dag_runner.executors import ExecutorName, executor_factory
 from pynb_dag_runner.programs import console_for, passes_interruptions_on, settings_of
 from pynb_dag_runner.references import OutputReference
@@ -160,6 +160,7 @@ class Pipeline:
         memory: int | None = None,
         resources: Mapping[str, float] | None = None,
         promoted_metrics: Sequence[str] = (),
+        isolation: Isolation = "fresh",
     ) -> Task:
         """Add a Python function as a task.
 
@@ -167,6 +168,9 @@ class Pipeline:
             fn: called with ``parameters`` as keyword arguments. What it returns, any picklable value, is the task's
                 output ``return``.
             name: unique in the pipeline; default: the function's name.
+            isolation: ``fresh``: each attempt begins in a process that has imported the function's module, and in which
+                nothing else has run. ``shared``: an attempt may begin in a process where others with this option have
+                run: for thousands of short tasks, and for what is costly to load and kept in a global variable.
 
         The other arguments are those of :meth:`notebook`.
         """
@@ -182,6 +186,7 @@ class Pipeline:
             memory=memory,
             resources=dict(resources or {}),
             promoted_metrics=_names(promoted_metrics),
+            isolation=isolation,
         )
         default_name = getattr(fn, "__name__", type(fn).__name__)
         return self._add(name or default_name, FunctionSource(function=fn), parameters, after, options)

@@ -53,6 +53,7 @@ def _options_record(options: Options) -> OptionsRecord:
         memory_bytes=options.memory,
         resources=dict(options.resources),
         promoted_metrics=options.promoted_metrics,
+        isolation=options.isolation,
     )
 
 

@@ -205,6 +205,7 @@ class RunLoop:
                 inputs=inputs,
                 resources=resources_of(attempt.task),
                 limits=attempt.limits,
+                shared=attempt.task.options.isolation == "shared",
                 imports=self._imports if attempt.task.kind == "function" else replace(self._imports, modules=()),
                 rescue=partial(rescue, spec),
             )
@@ -249,7 +250,8 @@ class RunLoop:
                 attempt.host, attempt.pid = host, pid
             case JobKept(handle=handle):
                 self._values.keep(attempt.task.name, handle)
-            case JobMessage(message=AttemptBegan(time=start)):
+            case JobMessage(message=AttemptBegan(time=start, pid=pid)):
+                attempt.pid = pid
                 attempt.began(start, time.monotonic())
                 self._watched[event.key] = attempt
                 self._say(attempt.started(start))

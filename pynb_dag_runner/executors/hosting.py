@@ -38,6 +38,8 @@ STANDARD_ERROR = 2
 
 _CLOSE_BOUND_S = 1.0
 """What an idle host gets to run its exit handlers."""
+_IMPORT_BOUND_S = 60.0
+"""What a job may import for, beside its limit, before its own work begins."""
 _MEMORY_PERIOD_S = 0.25
 _NEVER_S = 3600.0
 _GIGABYTE = 1e9
@@ -153,7 +155,7 @@ class Host:
         # With its first message a job says that its own work begins: until then it may have imported for seconds.
         if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
             self._has_spoken = frame is Frame.MESSAGE
-            self._watch.begin()
+            self._watch.begin(0.0 if self._has_spoken else _IMPORT_BOUND_S)
         if frame is Frame.WAITING:
             self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
         if frame is Frame.SPENT:
@@ -280,11 +282,15 @@ class _Watch:
         self._memory_before = 0
         self._memory = 0
 
-    def begin(self) -> None:
-        """The job's call runs from now on."""
+    def begin(self, more_s: float) -> None:
+        """The job's call runs from now on.
+
+        Args:
+            more_s: what it may take beside its limit.
+        """
         now = time.monotonic()
         if self._limits.time_s is not None:
-            self._end_at = now + self._limits.time_s
+            self._end_at = now + self._limits.time_s + more_s
         if self._limits.memory_bytes is not None:
             self._resident_before = tree_memory_bytes(self._pid)
             self._memory_before = tree_memory_bytes(self._pid, enough=0)

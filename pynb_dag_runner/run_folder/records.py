@@ -68,6 +68,9 @@ class OptionsRecord(Record):
     memory_bytes: StoredInteger | None = None
     resources: dict[str, float] = {}
     promoted_metrics: tuple[str, ...] = Field(default=(), description="metrics that stand for the whole run")
+    isolation: Literal["fresh", "shared"] = Field(
+        default="fresh", description="whether attempts may find what others did to their process"
+    )
 
 
 class FingerprintRecord(Record):

@@ -38,6 +38,7 @@ from pynb_dag_runner.work.messages import (
     NotebookWork,
 )
 from pynb_dag_runner.work.redacting import open_log
+from pynb_dag_runner.work.restoring import restored
 from pynb_dag_runner.work.shipping import Destination
 from pynb_dag_runner.work.sweeping import sweep
 
@@ -117,7 +118,7 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
     )
     writer.record(record)
     try:
-        yield AttemptBegan(time=start)
+        yield AttemptBegan(time=start, pid=os.getpid())
     except JobCancelled:
         cancelled = True
     if cancelled:
@@ -246,6 +247,7 @@ def _call_function(
     log = writer.folder / paths.LOG
     try:
         with (
+            restored() if spec.terminal else contextlib.nullcontext(),
             _environment(environment),
             function.logged(log, terminal=spec.terminal, redactor=spec.redactor),
             native_mlflow.isolated(),

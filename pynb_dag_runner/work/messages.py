@@ -97,9 +97,10 @@ class AttemptSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptBegan:
-    """The attempt's clock starts."""
+    """The attempt's clock starts, in process ``pid``."""
 
     time: datetime
+    pid: int
 
 
 @dataclass(frozen=True, kw_only=True)
