@@ -19,6 +19,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pynb_dag_runner import marks
 from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL, Cancellation
 from pynb_dag_runner.fork_server.child import die_with, draw_anew, end_of
 from pynb_dag_runner.fork_server.client import is_possible
@@ -36,9 +37,17 @@ class Verdict(IntEnum):
 
 
 class Forks:
-    """Makes jobs in forks of this process, one at a time, and passes their cancellations on."""
+    """Makes jobs in forks of this process, one at a time, and passes their cancellations on.
+
+    This process gives up its number as a member of the run, by which an attempt ends all that it has started.
+
+    Attributes:
+        number: what processes bear that make jobs.
+    """
 
     def __init__(self) -> None:
+        self.number = marks.own()
+        marks.bear(marks.run_of(self.number))
         self._verdict = mmap.mmap(-1, 1)  # shared with forks
         self._child: int | None = None
         self.cancel_requested = False
@@ -78,6 +87,7 @@ class Forks:
     def _be_fork(self, host: int, work: Callable[[Cancellation], Verdict]) -> NoReturn:
         die_with(host)
         os.setsid()
+        marks.bear(self.number)
         _forget_exit_handlers()
         draw_anew()
         cancellation = Cancellation(requested=self.cancel_requested)

@@ -91,6 +91,7 @@ class _Server:
         """
         if spent:
             Frame.SPENT.send(self._connection)
+        marks.bear(self._forks.number)
         cancellation = Cancellation(requested=self._forks.cancel_requested)
         verdict = make(cancellation)
         if verdict is Verdict.ENDED:
