@@ -199,9 +199,13 @@ class LiveAttempt:
             memory_bytes=None if notebook else self.task.options.memory,
         )
 
-    def began(self, start: datetime, now: float) -> None:
+    def imports(self, imports: Imports) -> Imports:
+        """What its worker must know of the run's modules; a notebook's has no use for those of functions."""
+        return replace(imports, modules=()) if isinstance(self.task.source, NotebookSource) else imports
+
+    def began(self, start: datetime, pid: int, now: float) -> None:
         """The attempt's clock starts; ``now`` is in monotonic seconds."""
-        self.start = start
+        self.start, self.pid = start, pid
         self.timeout_s = self.task.options.timeout_s
         if self.limit is not None and (self.timeout_s is None or self.limit.at - now < self.timeout_s):
             self.timeout_s, self.run_limited = max(0.0, self.limit.at - now), True

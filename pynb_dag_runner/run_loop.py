@@ -4,7 +4,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -110,8 +109,7 @@ class RunLoop:
         self._settled: dict[str, TaskStatus] = {}
         self._settled_records: deque[TaskRecord] = deque()
         self._values = Values()
-        self._pages = pages
-        self._imports = imports_of(dag)
+        self._pages, self._imports = pages, imports_of(dag)
         self._base_dir = base_dir
         self._cancelled = False
         self._started = self._record.resumes[-1].start if self._record.resumes else self._record.start
@@ -206,7 +204,7 @@ class RunLoop:
                 resources=resources_of(attempt.task),
                 limits=attempt.limits,
                 shared=attempt.task.options.isolation == "shared",
-                imports=self._imports if attempt.task.kind == "function" else replace(self._imports, modules=()),
+                imports=attempt.imports(self._imports),
                 rescue=partial(rescue, spec),
             )
         )
@@ -251,8 +249,7 @@ class RunLoop:
             case JobKept(handle=handle):
                 self._values.keep(attempt.task.name, handle)
             case JobMessage(message=AttemptBegan(time=start, pid=pid)):
-                attempt.pid = pid
-                attempt.began(start, time.monotonic())
+                attempt.began(start, pid, time.monotonic())
                 self._watched[event.key] = attempt
                 self._say(attempt.started(start))
             case JobMessage(message=Waits(what=what)):
