@@ -123,7 +123,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     outputs = {}
     with pytest.MonkeyPatch.context() as patch:
         for way, preload in WAYS.items():
-            base = tmp_path_factory.mktemp(way)
+            base = tmp_path_factory.mktemp(f"shows-{way}-")
             (base / "asks.py").write_text(dedent(ASKS))
             (base / "it.py").write_text(dedent(CELLS))
             patch.setenv("PYTHONPATH", str(base))
