@@ -79,7 +79,10 @@ class Program:
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it printed."""
-        printed, said = self.process.communicate(timeout=BOUND_S)
+        try:
+            printed, said = self.process.communicate(timeout=BOUND_S)
+        finally:
+            self.process.kill()
         assert "not reached" not in printed, said
         return self.process.returncode, printed
 

@@ -94,22 +94,22 @@ def test_what_was_given_can_be_given_again(given: Any, converted: Any) -> None:
 
 
 def test_what_was_given_is_converted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def first(p: Pipeline, n: float, data: Path) -> None: ...
+    def first(p: Pipeline, n: float, m: float, data: Path) -> None: ...
 
-    def second(p: Pipeline, n: int, data: Path) -> None: ...
+    def second(p: Pipeline, n: str, m: Any, data: Path) -> None: ...
 
     (tmp_path / "then").mkdir()
     monkeypatch.chdir(tmp_path / "then")
-    given: Any = {"n": Text("6"), "data": "x.csv"}
+    given: Any = {"n": Text("6"), "m": 6, "data": "x.csv"}
     dag_parameters = PipelineDefinition(first).define(given).parameters
-    assert dag_parameters == {"n": 6.0, "data": tmp_path / "then" / "x.csv"}
+    assert dag_parameters == {"n": 6.0, "m": 6.0, "data": tmp_path / "then" / "x.csv"}
     records = given_records(given, dag_parameters, NO_SECRETS)
     monkeypatch.chdir(tmp_path)
     for _ in range(2):  # a run that was resumed can be resumed again
         again, _missing = given_again(records, tmp_path / "another")
         found = PipelineDefinition(second).define(again).parameters
-        assert found == {"n": 6, "data": tmp_path / "then" / "x.csv"}
-        assert type(found["n"]) is int
+        assert found == {"n": "6", "m": 6, "data": tmp_path / "then" / "x.csv"}
+        assert type(found["m"]) is int
         records = given_records(again, found, NO_SECRETS)
 
 
