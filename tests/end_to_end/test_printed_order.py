@@ -28,7 +28,8 @@ CHILDREN = """
     print("c")
     # %%
     print("before")
-    subprocess.run("echo child; echo its error >&2", shell=True)
+    subprocess.run("echo child", shell=True)
+    subprocess.run("echo its error >&2", shell=True)
     print("between")
     os.system("echo another")
     print("after", file=sys.stderr)
