@@ -7,7 +7,7 @@ from pathlib import Path
 from pynb_dag_runner.errors import ExecutorError
 
 _LEAST_OPEN_FILES = 128
-"""With 64 a kernel or Ray may wait for minutes for what it can't open."""
+"""With 48 a kernel waits for minutes for what it can't open; with 128 all executors work."""
 
 
 def usable_cpus() -> int:

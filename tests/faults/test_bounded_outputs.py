@@ -207,6 +207,7 @@ def test_a_kernel_that_loses_the_end_of_a_cell_is_not_waited_for(tmp_path: Path)
     )
 
 
+@pytest.mark.usefixtures("directory")
 def test_a_kernel_waits_for_a_reader_that_is_late(tmp_path: Path) -> None:
     async def read_late() -> list[str]:
         mark = f"SOME_MARK={tmp_path}"
