@@ -101,7 +101,7 @@ def is_same_user(connection: socket.socket) -> bool:
 def _made() -> Path:
     refusals = []
     for parent in _places():
-        if (problem := _problem_above(parent)) is None:
+        if (problem := problem_above(parent)) is None:
             try:
                 made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
             except OSError as error:
@@ -125,7 +125,7 @@ def _places() -> Iterator[Path]:
             yield Path(place).resolve()
 
 
-def _problem_above(place: Path) -> str | None:
+def problem_above(place: Path) -> str | None:
     """Why others could rename what this user makes in ``place``; None: they could not."""
     try:
         for directory in (place, *place.parents):
@@ -170,7 +170,7 @@ def _locked(place: Path, number: int) -> int:
 def _remove_abandoned() -> None:
     """End and remove what runs of this user left here whose owner is dead."""
     for place in {*_places()}:
-        if _problem_above(place) is not None:
+        if problem_above(place) is not None:
             continue
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:

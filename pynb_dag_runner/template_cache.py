@@ -1,6 +1,6 @@
 """Compiled jinja2 templates, kept between runs: to compile them takes longer than to fill them in.
 
-They are code, so they are only taken from a directory that nobody else can write to.
+They are code, so they are only taken from a directory that nobody else can write to, or put another in the place of.
 """
 
 import contextlib
@@ -9,6 +9,8 @@ import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pynb_dag_runner.private_directory import problem_above
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,9 +43,10 @@ def _directory() -> Path | None:
         cache = Path(wanted) if os.path.isabs(wanted) else Path.home() / ".cache"  # noqa: PTH117 - "" is no path
         versions = "-".join(version(package) for package in ("pynb-dag-runner", "jinja2", "nbconvert"))
         directory = cache / "pynb-dag-runner" / f"templates-{versions}"
+        directory = directory.resolve()  # links could be exchanged after this
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = directory.stat()
     except (OSError, RuntimeError, PackageNotFoundError):  # RuntimeError: there is no home directory
         return None
     mine = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return directory if mine else None
+    return directory if mine and problem_above(directory) is None else None

@@ -54,13 +54,18 @@ def open_to_others(cache: Path) -> None:
     directory.chmod(0o777)
 
 
+def let_others_exchange_it(cache: Path) -> None:
+    """As with a cache in /tmp that somebody else had made there."""
+    (cache / "pynb-dag-runner").chmod(0o777)
+
+
 def put_directories_there(cache: Path) -> None:
     for path in kept_in(cache):
         path.unlink()
         path.mkdir()
 
 
-@pytest.mark.parametrize("harm", [damage, open_to_others, put_directories_there])
+@pytest.mark.parametrize("harm", [damage, open_to_others, let_others_exchange_it, put_directories_there])
 def test_what_can_not_be_used_is_compiled(harm: Callable[[Path], None], tmp_path: Path) -> None:
     first, compiled = page(tmp_path)
     harm(tmp_path)
