@@ -10,8 +10,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from pynb_dag_runner.errors import ExecutorError
+
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _FILE = Path("~/.ray/auth_token")
+_HOW = f"put it into {_TOKEN}, into a file named by {_PATH}, or into {_FILE}"
 
 
 class Tokens:
@@ -31,9 +34,15 @@ class Tokens:
         self._read_again()
 
     def use_rays_own(self) -> None:
-        """For a cluster: what Ray itself takes for the address ``auto``. It looks for no token with any other one."""
+        """For a cluster: what Ray itself takes for the address ``auto``. It looks for no token with any other one.
+
+        Raises:
+            ExecutorError: Ray would find no token there that can be sent, and abort its process with a stack of C++.
+        """
         if _MODE not in os.environ and self._place is not None:
             os.environ[_MODE] = "token"
+        if os.environ.get(_MODE, "").lower() == "token" and (problem := self._problem) is not None:
+            raise ExecutorError(problem)
         self._read_again()
 
     def give_back(self) -> None:
@@ -51,16 +60,13 @@ class Tokens:
         if os.environ.get(_MODE, "").lower() != "token" and _MODE in os.environ:
             return f"asks for a token, and {_MODE}={os.environ[_MODE]} sends none"
         if self._place is None:
-            return (
-                f"asks for a token, and there is none here: put it into {_TOKEN}, into a file named by {_PATH}, "
-                f"or into {_FILE}"
-            )
+            return f"asks for a token, and there is none here: {_HOW}"
         return f"does not accept the token in {self._place}"
 
     @property
     def _place(self) -> str | None:
         """Where Ray finds a token, in its order; None: nowhere."""
-        if os.environ.get(_TOKEN, "").strip():
+        if os.environ.get(_TOKEN):
             return _TOKEN
         named = os.environ.get(_PATH)
         if named:
@@ -69,6 +75,22 @@ class Tokens:
             if _FILE.expanduser().read_text().strip():
                 return str(_FILE)
         return None
+
+    @property
+    def _problem(self) -> str | None:
+        """Why the token that Ray would take can't be sent; None: it can."""
+        place = self._place
+        if place is None:
+            return f"{_MODE}=token, but there is no token here: {_HOW}"
+        try:
+            given = os.environ.get(_TOKEN)
+            named = Path(os.environ.get(_PATH) or _FILE.expanduser())
+            token = (os.fsencode(given) if given else named.read_bytes()).strip()
+        except OSError as error:
+            return f"the token in {place} can't be read: {error.strerror}"
+        if not token:
+            return f"the token in {place} is empty"
+        return None if token.isascii() and token.decode().isprintable() else f"{place} holds no token, but other bytes"
 
     def _read_again(self) -> None:
         with contextlib.suppress(AttributeError, TypeError):

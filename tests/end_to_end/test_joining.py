@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.ray_joining import address_by_own_node, error_in
 from pynb_dag_runner.executors.ray_tokens import Tokens
 from tests.end_to_end.cli_process import environment, pynb, write
@@ -133,6 +134,42 @@ def test_a_private_ray_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert (os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"])) == ("token", 64)
     tokens.give_back()
     assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]) == ("disabled", "the user's")
+
+
+@pytest.mark.parametrize(
+    ("content", "variables", "problem"),
+    [
+        (
+            None,
+            {"RAY_AUTH_TOKEN_PATH": "FILE"},
+            r"the token in \S+ \(RAY_AUTH_TOKEN_PATH\) can't be read: No such file.*",
+        ),
+        (b"\n", {"RAY_AUTH_TOKEN_PATH": "FILE"}, r"the token in \S+ \(RAY_AUTH_TOKEN_PATH\) is empty"),
+        (b"\xff\x00", {"RAY_AUTH_TOKEN_PATH": "FILE"}, r"\S+ \(RAY_AUTH_TOKEN_PATH\) holds no token, but other bytes"),
+        (None, {"RAY_AUTH_TOKEN": " "}, "the token in RAY_AUTH_TOKEN is empty"),
+        (None, {"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE=token, but there is no token here: put it into .*"),
+    ],
+)
+def test_a_token_that_can_not_be_sent_is_refused(
+    content: bytes | None,
+    variables: dict[str, str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray would abort its process, and tell of it in a stack of C++."""
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / "token") if value == "FILE" else value)
+    tokens = Tokens(None)
+    with pytest.raises(ExecutorError) as refused:
+        tokens.use_rays_own()
+    assert re.fullmatch(problem, str(refused.value))
+    tokens.give_back()
 
 
 @pytest.mark.parametrize(
