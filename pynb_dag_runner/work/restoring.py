@@ -103,6 +103,9 @@ def _random() -> Callable[[], None]:
     state = random.getstate()
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
+    random.seed()
+    if numpy:
+        numpy.random.seed()  # else each attempt would draw the same numbers from the state that is put back
 
     def put_back() -> None:
         random.setstate(state)

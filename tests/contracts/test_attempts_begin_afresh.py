@@ -190,6 +190,18 @@ def test_inline_puts_back_what_it_can(tmp_path: Path) -> None:
     assert random.random() != random.Random(0).random()
 
 
+def test_inline_gives_each_attempt_random_numbers_of_its_own(tmp_path: Path) -> None:
+    p, tasks = pipeline_of(tmp_path, draw, draw)
+    random.seed(0)
+    np.random.seed(0)
+    expected = draw()
+    random.seed(0)
+    np.random.seed(0)
+    _, (first, second) = returned(p, tasks, tmp_path, "inline")
+    assert len({*first, *second, *expected}) == 6
+    assert draw()[1] == expected[1]  # the program's own go on as if nothing had run
+
+
 def count() -> list[int]:
     CACHE.append(1)
     return [len(CACHE), os.getpid()]
