@@ -29,6 +29,7 @@ class Interrupts:
         self.first: signal.Signals | None = None
         self._counting = False
         self._raised = False
+        self._pid = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -63,6 +64,10 @@ class Interrupts:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a fork of multiprocessing's, in a task that runs inline: it is ended in this way
+            signal.signal(number, self._before[signal.Signals(number)] or signal.SIG_DFL)
+            signal.raise_signal(number)
+            return
         if number == signal.SIGHUP:
             _leave_terminal()
         self.first = self.first or signal.Signals(number)

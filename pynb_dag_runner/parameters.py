@@ -243,7 +243,8 @@ def _problem(spec: ParameterSpec, value: Any, error: pydantic.ValidationError) -
     got = details["input"]
     shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
     reason = details["msg"][0].lower() + details["msg"][1:]
-    hint = _how_to_write(spec, value.text) if isinstance(value, Text) and got == value.text else ""
+    typed = isinstance(value, Text) and not isinstance(got, list | dict) and got in (value.text, guess(value.text))
+    hint = _how_to_write(spec, value.text) if typed else ""
     return f"parameter {spec.name!r}{where}: got {shown}, expected {spec.type_name} ({reason}{hint})"
 
 

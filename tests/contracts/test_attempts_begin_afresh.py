@@ -202,6 +202,22 @@ def test_inline_gives_each_attempt_random_numbers_of_its_own(tmp_path: Path) -> 
     assert draw()[1] == expected[1]  # the program's own go on as if nothing had run
 
 
+def end_a_child() -> int | None:
+    child = multiprocessing.get_context("fork").Process(target=signal.pause)
+    child.start()
+    child.terminate()
+    child.join(10)
+    code = child.exitcode
+    child.kill()
+    return code
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_what_a_task_forks_can_be_ended_by_a_signal(tmp_path: Path, executor: Any) -> None:
+    p, tasks = pipeline_of(tmp_path, end_a_child)
+    assert returned(p, tasks, tmp_path, executor)[1] == [-signal.SIGTERM]
+
+
 def count() -> list[int]:
     CACHE.append(1)
     return [len(CACHE), os.getpid()]

@@ -166,6 +166,12 @@ def test_a_default_that_is_changed_by_one_build_is_whole_in_the_next() -> None:
             "it is written as JSON: -p 'sizes=[1, 2]')",
         ),
         (
+            "sizes",
+            Text("1"),
+            "parameter 'sizes': got 1, expected list[int] (input should be a valid array; "
+            "it is written as JSON: -p 'sizes=[1]')",
+        ),
+        (
             "table",  # the place in a nested value
             Text('{"a": [1, null]}'),
             "parameter 'table'['a'][1]: got None, expected dict[str, list[int]] (input should be a valid integer)",
