@@ -24,6 +24,10 @@ class ForeignClassError(Exception):
     """A pickle brings along a class of which the program has another one."""
 
 
+class InputError(Exception):
+    """A value that a job is given can't be read back: its class lets itself be pickled, but not unpickled."""
+
+
 def dumps(value: Any) -> bytes:
     """The pickle of a value; raises whatever its classes raise."""
     with io.BytesIO() as file:
@@ -34,6 +38,19 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes) -> Any:
     """The value of a pickle that this process made, or a worker of its."""
     return _Unpickler(io.BytesIO(data)).load()
+
+
+def loads_input(data: bytes) -> Any:
+    """A value that another task made, or the driver.
+
+    Raises:
+        InputError: it was pickled, and can't be unpickled; in words for the user.
+    """
+    try:
+        return loads(data)
+    except Exception as error:  # noqa: BLE001 - a user's class may raise anything
+        words = f"{type(error).__name__}: {error}"
+        raise InputError(f"a value that it is given can't be read back from its pickle: {words}") from None
 
 
 def loads_of_earlier(data: bytes) -> Any:

@@ -28,7 +28,7 @@ from pynb_dag_runner.executors.forking import Forks, Verdict, may_fork
 from pynb_dag_runner.executors.frames import Frame
 from pynb_dag_runner.fork_server.child import WITHOUT_THREADS, die_with, make_ready, settle_memory
 from pynb_dag_runner.module_files import Imports, install, make_findable
-from pynb_dag_runner.pickling import dumps, loads
+from pynb_dag_runner.pickling import InputError, dumps, loads, loads_input
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def _make(connection: Connection, payload: bytes, inputs: list[bytes], cancellat
     """Make one call, and say what it says; if it fails, that, too."""
     try:
         call: Any = loads(payload)
-        messages: Generator[object] = call(*(loads(value) for value in inputs))
+        messages: Generator[object] = call(*map(loads_input, inputs))
         while True:
             message = cancellation.advance(messages)
             if isinstance(message, Keep):
@@ -141,7 +141,8 @@ def _make(connection: Connection, payload: bytes, inputs: list[bytes], cancellat
     except ConnectionError:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever leaves a job ends it; the host serves on
-        Frame.FAILED.send(connection, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+        told = str(error) if isinstance(error, InputError) else "".join(traceback.format_exception(error))
+        Frame.FAILED.send(connection, told.encode("utf-8", "backslashreplace"))
         return Verdict.FAILED
     finally:
         cancellation.over()

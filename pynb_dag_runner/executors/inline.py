@@ -26,7 +26,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.module_files import make_findable
-from pynb_dag_runner.pickling import dumps, loads
+from pynb_dag_runner.pickling import InputError, dumps, loads, loads_input
 from pynb_dag_runner.project import PackedProject
 
 
@@ -87,7 +87,9 @@ class InlineExecutor:
         self._number = marks.new_member(marks.own())
         make_findable(job.imports.files)
         try:
-            call, inputs = loads(dumps(job.call)), [loads(_pickle_of(handle)) for handle in job.inputs]
+            call, inputs = loads(dumps(job.call)), [loads_input(_pickle_of(handle)) for handle in job.inputs]
+        except InputError as error:
+            return [JobEnded(key=job.key, death=str(error))]
         except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
             return [JobEnded(key=job.key, death="".join(traceback.format_exception(error)))]
         self._current = (job, call(*inputs))

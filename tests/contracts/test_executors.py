@@ -148,6 +148,13 @@ def fill_memory() -> Generator[object]:
     subprocess.run([sys.executable, "-c", "kept = b'x' * 300_000_000; import time; time.sleep(600)"], check=True)
 
 
+class OfTwo(Exception):
+    """As any exception whose arguments are not those of its base: it can be pickled, and not unpickled."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
 def change_directory() -> Generator[object]:
     yield str(Path.cwd())
     os.chdir("/")
@@ -173,6 +180,15 @@ def test_a_kept_value_is_an_input_of_a_later_job(executor: Executor) -> None:
 def test_a_value_of_the_drivers_is_an_input_of_a_job(executor: Executor) -> None:
     handle = executor.put({1, 2, 4})
     assert JobMessage(key="sum", message=7) in finish(executor, Job(key="sum", call=total, inputs=(handle,)))
+
+
+def test_a_value_that_can_not_be_unpickled_is_named_in_a_sentence(executor: Executor) -> None:
+    handle = executor.put(OfTwo(1, 2))
+    *_, ended = finish(executor, Job(key="sum", call=total, inputs=(handle,)))
+    assert isinstance(ended, JobEnded)
+    words = str(ended.death)
+    assert words.startswith("a value that it is given can't be read back from its pickle: TypeError: OfTwo.__init__()")
+    assert "Traceback" not in words
 
 
 def test_an_exception_ends_the_job_as_a_death_that_says_what_it_was(executor: Executor) -> None:
