@@ -20,6 +20,9 @@ _NO_LIMIT_S = 10 * 365 * 24 * 3600
 _SILENCE_S = 10.0
 """A kernel that has replied, but not said that the cell is over, and is silent for so long: that message was lost."""
 
+_OF_A_WIDGET = frozenset(("_model_name", "_model_module"))
+"""Are in the state of each widget from its beginning."""
+
 
 class CellClient(NotebookClient):
     """Executes cells; what they print also goes to a log.
@@ -147,6 +150,20 @@ class CellClient(NotebookClient):
                 self._task_log.write(rest)
                 self._bounded.stream(cell.outputs, name, rest.decode())
         self._streams.clear()
+
+    def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        """See nbclient, which takes whatever has a state for a widget; others may use comms as they like."""
+        content = msg["content"]
+        data = content.get("data")
+        state = data.get("state", {}) if isinstance(data, dict) else None
+        if not isinstance(state, dict):
+            return
+        if msg["msg_type"] == "comm_open":
+            is_widget = content.get("target_name") == "jupyter.widget" and _OF_A_WIDGET.issubset(state)
+        else:
+            is_widget = content.get("comm_id") in self.widget_state
+        if is_widget:
+            super().handle_comm_msg(outs, msg, cell_index)
 
     def set_widgets_metadata(self) -> None:
         """See nbclient."""

@@ -114,14 +114,16 @@ class NotebookSession:
             return
         client = CellClient(notebook, self.kernel, self._log, self._outputs, self._redactor)
         await client.learn_language()
-        for index, cell in enumerate(notebook.cells):
-            if self._stopping:
-                return
-            if client.executes(cell):
-                self._executing += 1
-            if not await self._run_cell(client, cell, index):
-                return
-        client.set_widgets_metadata()
+        try:
+            for index, cell in enumerate(notebook.cells):
+                if self._stopping:
+                    return
+                if client.executes(cell):
+                    self._executing += 1
+                if not await self._run_cell(client, cell, index):
+                    return
+        finally:  # however it ends, the widgets show how far they came
+            client.set_widgets_metadata()
 
     async def _run_cell(self, client: CellClient, cell: Any, index: int) -> bool:
         """Run one cell; False if the notebook ends with it."""

@@ -109,6 +109,31 @@ def test_an_interruption_at_the_timeout_shows_where_it_was_stuck(tmp_path: Path)
     assert notebook.cells[1].outputs == []
 
 
+WIDGET = """
+    # %%
+    import comm
+    model = {"_model_name": "FloatProgressModel", "_model_module": "x", "_model_module_version": "1", "value": 0}
+    bar = comm.create_comm(target_name="jupyter.widget", comm_id="bar", data={"state": model, "buffer_paths": []})
+    # %%
+    bar.send({"method": "update", "state": {"value": 3}, "buffer_paths": []})
+    # %%
+    others = [comm.create_comm(target_name="other", data={"state": state}) for state in ("on", {"_model_name": 1}, [1])]
+    # %%
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("", TaskStatus.SUCCEEDED), ("1 / 0", TaskStatus.FAILED), ("import os; os._exit(3)", TaskStatus.CRASHED)],
+)
+def test_widgets_keep_their_last_state_however_the_notebook_ends(tmp_path: Path, end: str, status: TaskStatus) -> None:
+    task, folder = run_one(tmp_path, "a.py", dedent(WIDGET) + end)
+    assert task.status is status
+    saved = json.loads((folder / "notebook.ipynb").read_text())["metadata"]["widgets"]
+    (state,) = saved["application/vnd.jupyter.widget-state+json"]["state"].values()
+    assert state["state"]["value"] == 3
+
+
 def test_what_cells_and_their_child_processes_print_is_logged_once(tmp_path: Path) -> None:
     source = "# %%\nimport os\n_ = os.system('echo from a child')\n# %%\nprint('from a cell')\n"
     _, folder = run_one(tmp_path, "a.py", source)
