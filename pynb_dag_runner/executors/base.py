@@ -44,7 +44,7 @@ class Limits:
 
     Attributes:
         time_s: seconds from its first message.
-        memory_bytes: resident memory by which the job's process and all its descendants may grow.
+        memory_bytes: resident memory by which the job's process and all its descendants may grow after it.
     """
 
     time_s: float | None = None

@@ -153,9 +153,11 @@ class Host:
 
     def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended | None:
         # With its first message a job says that its own work begins: until then it may have imported for seconds.
-        if frame is Frame.STARTED or (frame is Frame.MESSAGE and not self._has_spoken):
-            self._has_spoken = frame is Frame.MESSAGE
-            self._watch.begin(0.0 if self._has_spoken else _IMPORT_BOUND_S)
+        if frame is Frame.STARTED:
+            self._watch.expect()
+        if frame is Frame.MESSAGE and not self._has_spoken:
+            self._has_spoken = True
+            self._watch.begin()
         if frame is Frame.WAITING:
             self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
         if frame is Frame.SPENT:
@@ -282,15 +284,16 @@ class _Watch:
         self._memory_before = 0
         self._memory = 0
 
-    def begin(self, more_s: float) -> None:
-        """The job's call runs from now on.
+    def expect(self) -> None:
+        """The job imports what it needs, which may take time and memory beside its limits."""
+        if self._limits.time_s is not None:
+            self._end_at = time.monotonic() + self._limits.time_s + _IMPORT_BOUND_S
 
-        Args:
-            more_s: what it may take beside its limit.
-        """
+    def begin(self) -> None:
+        """The job's own work begins."""
         now = time.monotonic()
         if self._limits.time_s is not None:
-            self._end_at = now + self._limits.time_s + more_s
+            self._end_at = now + self._limits.time_s
         if self._limits.memory_bytes is not None:
             self._resident_before = tree_memory_bytes(self._pid)
             self._memory_before = tree_memory_bytes(self._pid, enough=0)

@@ -76,7 +76,7 @@ class KeepOwn:
 def test_one_process_serves_many_jobs(ray: Executor) -> None:
     keys = {f"where-{number}" for number in range(40)}
     for key in keys:
-        ray.submit(Job(key=key, call=where))
+        ray.submit(Job(key=key, call=where, shared=True))
     pids = {event.message for event in collect(ray, keys) if isinstance(event, JobMessage)}
     assert len(pids) <= 3
 
