@@ -50,7 +50,7 @@ class Gap:
 
 
 _LINE_BREAK = Gap(
-    rb"(?:(?:(?:=|\\*)\r?\n|(?:\\+r)?\\+n)[ \t]{0,40})?", re.compile(rb"\\+(?:r\\*)?|(?:=|\\*)\r|="), b"\\\r\n="
+    rb"(?:(?:(?:=|\\*)\r?\n|=?(?:\\+r)?\\+n)[ \t]{0,40})?", re.compile(rb"=?\\+(?:r\\*)?|(?:=|\\*)\r|="), b"\\\r\n="
 )
 """Of a text, or of base64: a program's line break, or the same escaped, and the next line's indentation."""
 _BETWEEN_HEX = Gap(rb"(?:[\s:,;.\-]|0x|\\+x|%|=){0,4}", re.compile(rb"[\s:,;.\-]*(?:0|\\+)"), b" \t\n\v\f\r:,;.-0\\%=")
@@ -328,4 +328,5 @@ def _as_bytes(part: str) -> Iterator[bytes]:
     if not part.isascii():
         yield b"".join(b"\\%c" % byte for byte in part.encode())  # perl's quotemeta
         yield b"=\n".join(b"=%02X" % byte for byte in part.encode())  # where lines of quoted-printable end
+        yield b"=\\n".join(b"=%02X" % byte for byte in part.encode())  # the same in a repr
         yield part.encode("latin-1", "ignore") or part.encode()

@@ -248,6 +248,7 @@ HIDDEN: dict[str, Callable[[str], bytes]] = {
     "all escaped": lambda secret: "".join(f"\\x{byte:02x}" for byte in secret.encode()).encode(),
     "all percent-encoded": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()).encode(),
     "quoted-printable": lambda secret: codecs.encode(secret.encode(), "quopri"),
+    "quoted-printable in a repr": lambda secret: repr(codecs.encode(secret.encode(), "quopri")).encode(),
     # shells and their tools
     "shlex.quote": lambda secret: shlex.quote(secret).encode(),
     "bash, printf %q": shell('printf %q "$1"'),
