@@ -6,6 +6,7 @@ Values only: nothing here reads a file or runs anything. Names, edges and cycles
 import difflib
 import graphlib
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -278,8 +279,9 @@ def make_dag(
     if not tasks and not found:
         found.append("it has no task; add one with p.notebook(...) or p.function(...)")
     try:
-        if len(known) == len(tasks):  # of two tasks with one name, edges of both would be one task's
-            graphlib.TopologicalSorter(upstream).prepare()
+        # Of two tasks with one name, the edges of both would be one task's.
+        counts = Counter(task.name for task in tasks)
+        graphlib.TopologicalSorter({name: edges for name, edges in upstream.items() if counts[name] == 1}).prepare()
     except graphlib.CycleError as error:
         cycle = " -> ".join(error.args[1])
         found.append(f"tasks wait for each other in a cycle: {cycle}")

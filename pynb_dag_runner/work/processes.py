@@ -41,6 +41,15 @@ def usage_of(pid: int) -> Usage:
     return Usage(cpu_time_s=round(cpu, 3), peak_memory_bytes=peak or None)
 
 
+def cpu_time_s(pid: int) -> float:
+    """Seconds of processor time that one process has used; 0 if it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
 def peak_memory_bytes(pid: int) -> int | None:
     """The largest resident set that the process ever had (VmHWM of proc(5)); None where the system does not say."""
     try:

@@ -239,3 +239,28 @@ def test_a_forked_kernel_does_not_wait_for_finalizers_that_take_long(tmp_path: P
     assert (tmp_path / "a").read_text() == "text"
     log = result.folder / result.tasks["it"].attempts[0].folder / "output.log"
     assert not log.exists(), log.read_text()
+
+
+SLOW_END = """
+# %%
+import atexit, time
+def work_on(busy_s=0.06, pause_s=0.2, rounds=12):
+    for _ in range(rounds):
+        give_up = time.process_time() + busy_s
+        while time.process_time() < give_up:
+            pass
+        time.sleep(pause_s)
+    open({path!r}, "w").write("done")
+_ = atexit.register(work_on)
+"""
+"""Takes more than the 2 s of a kernel's end by the clock, and less of processor time, as on a busy machine."""
+
+
+def test_a_kernel_that_gets_on_with_its_end_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(SLOW_END.format(path=str(tmp_path / "end")).lstrip())
+    pipeline = Pipeline("ends", base_dir=tmp_path)
+    pipeline.notebook("a.py", name="it")
+    result = pipeline.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    assert (tmp_path / "end").read_text() == "done"
+    log = result.folder / result.tasks["it"].attempts[0].folder / "output.log"
+    assert not log.exists(), log.read_text()

@@ -36,7 +36,11 @@ ONLY_OWN = "only kernels of the runner's own interpreter are forked"
 NO_SERVER = f"there is no fork server: not on this system, or {SWITCH} is off"
 
 SHUTDOWN_BOUND_S = 2.0
-"""What a kernel gets to run its exit handlers before it is killed."""
+"""What a kernel gets to run its exit handlers before it is killed: of its own processor time, if it uses any."""
+_LONGEST_SHUTDOWN_S = 20.0
+"""It gets no more than this by the clock. On a busy machine the end of a kernel that has MLflow took more than 2 s."""
+_LEAST_PROGRESS_S = 0.1
+"""A kernel that uses less in 2 s waits for something; it is not waited for."""
 
 
 class Kernel:
@@ -204,8 +208,18 @@ class Kernel:
         if provisioner.process.poll() is None:
             # The manager's own connection dates from before the kernel was there, and waits before it tries again.
             self.client.shutdown()
-            if not await provisioner.until_exit(SHUTDOWN_BOUND_S):
+            if not await self._until_exit(provisioner):
                 self._log.remark(f"the kernel did not shut down within {SHUTDOWN_BOUND_S:g} s")
+
+    async def _until_exit(self, provisioner: ForkProvisioner) -> bool:
+        """Wait for a kernel that was asked to end, as long as it gets on with that; whether it ended."""
+        give_up = time.monotonic() + _LONGEST_SHUTDOWN_S
+        before = used = processes.cpu_time_s(provisioner.process.pid)
+        while not await provisioner.until_exit(SHUTDOWN_BOUND_S):
+            last, used = used, processes.cpu_time_s(provisioner.process.pid)
+            if used - last < _LEAST_PROGRESS_S or used - before > SHUTDOWN_BOUND_S or time.monotonic() > give_up:
+                return False
+        return True
 
     async def close(self) -> None:
         """Shut the kernel down in order if it lets us, kill what is left, remove its files."""
