@@ -16,6 +16,7 @@ import pytest
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.ray_joining import address_by_own_node, error_in
 from pynb_dag_runner.executors.ray_tokens import Tokens
+from pynb_dag_runner.process_table import end_marked, with_mark
 from tests.end_to_end.cli_process import environment, pynb, write
 
 TOKEN = "0f" * 32
@@ -58,15 +59,13 @@ def cluster() -> Iterator[Cluster]:
         command += [f"--temp-dir={home}", "--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
         command += [f"--object-store-memory={100 * 1024 * 1024}", "--min-worker-port=0", "--max-worker-port=0"]
         command += ["--dashboard-agent-listen-port=0"]
-        done = subprocess.run(command, env={**mine, "HOME": str(home)}, capture_output=True, text=True, check=False)
+        # Its agents take other names, and hide their environment if nobody asks them not to.
+        mine |= {"HOME": str(home), "TEST_CLUSTER": str(home), "SPT_NOENV": "1"}
+        done = subprocess.run(command, env=mine, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         yield Cluster(port, home, home)
-        for process in psutil.process_iter():
-            try:
-                if any(str(home) in word for word in process.cmdline()):
-                    process.kill()
-            except psutil.Error:
-                continue
+        end_marked(f"TEST_CLUSTER={home}")
+        assert with_mark(f"TEST_CLUSTER={home}") == []
 
 
 def own_address() -> str:
