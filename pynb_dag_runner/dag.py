@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pynb_dag_runner.errors import PipelineError
-from pynb_dag_runner.references import OutputReference, references_in
+from pynb_dag_runner.references import OutputReference, TaskElsewhere, references_in
 
 MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
@@ -179,6 +179,15 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} ({self.kind})>"
+
+    def __copy__(self) -> "Task":
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "Task":
+        return self  # a copy would be one of no pipeline
+
+    def __reduce__(self) -> tuple[type[TaskElsewhere], tuple[str]]:
+        return (TaskElsewhere, (self.name,))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

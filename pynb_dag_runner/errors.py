@@ -9,6 +9,7 @@
     │   ├── ParameterError         a parameter is unknown, missing or of the wrong type
     │   ├── OutputNotKnownError    a task's output was used as a value while the pipeline was written
     │   └── OutputDirectoryError   the run folder can't be made
+    ├── TaskIsNoValueError         a function used a task of its pipeline as a value, where it runs
     ├── RecordingError             a run was stopped since its folder can't be written any more; exit code 1
     ├── RunInterruptedError        a run was stopped since what executes its tasks is gone; exit code 1
     ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
@@ -88,6 +89,24 @@ class OutputNotKnownError(UsageError):
 
     def __reduce__(self) -> tuple[type["OutputNotKnownError"], tuple[str, str]]:
         return (OutputNotKnownError, (self.output, self.use))
+
+
+class TaskIsNoValueError(PynbDagRunnerError):
+    """A function used a task of its pipeline, which it reads from around it, as if that were a value.
+
+    Args:
+        task: the task's name.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        super().__init__(
+            f"task {task!r} of the pipeline is no value that a function can use where it runs; hand over its output: "
+            f"parameters={{'x': task.output()}}"
+        )
+
+    def __reduce__(self) -> tuple[type["TaskIsNoValueError"], tuple[str]]:
+        return (TaskIsNoValueError, (self.task,))
 
 
 class OutputDirectoryError(UsageError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from pynb_dag_runner.errors import OutputNotKnownError
+from pynb_dag_runner.errors import OutputNotKnownError, TaskIsNoValueError
 
 
 class Producer(Protocol):
@@ -95,6 +95,35 @@ _USES = {
 for _use, _methods in _USES.items():
     for _method in _methods.split():
         setattr(OutputReference, f"__{_method}__", _refusal(_use))
+
+
+class TaskElsewhere:
+    """What a function finds where it runs of a task that it reads from around it: its name, and no value of its.
+
+    A method of an object that keeps its tasks takes them along, so they can't be refused; that one is used, can.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<Task {self._name!r} of the pipeline>"
+
+    def __reduce__(self) -> tuple[type["TaskElsewhere"], tuple[str]]:
+        return (TaskElsewhere, (self._name,))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._refuse()
+
+    def _refuse(self, *_arguments: object) -> NoReturn:
+        raise TaskIsNoValueError(self._name)
+
+    __str__ = __format__ = __bool__ = __iter__ = __len__ = __getitem__ = __call__ = _refuse
+    __fspath__ = __index__ = __int__ = __float__ = __add__ = __radd__ = _refuse
 
 
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))

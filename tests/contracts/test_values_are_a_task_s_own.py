@@ -56,6 +56,38 @@ def test_what_can_t_be_pickled_fails_alike(tmp_path: Path, executor: Any) -> Non
     assert "can't be handed on" in str(result.tasks["lock"].failure)
 
 
+class Steps:
+    """Keeps its tasks, as programs may, and uses one of them in another."""
+
+    def add_to(self, p: Pipeline) -> None:
+        self.made = p.function(self.make)
+        p.function(self.use_nothing, after=[self.made])
+        for use in (self.use_text, self.use_output):
+            p.function(use, after=[self.made])
+
+    def make(self) -> str:
+        return "value"
+
+    def use_nothing(self) -> str:
+        return "fine"
+
+    def use_text(self) -> str:
+        return f"{self.made}"
+
+    def use_output(self) -> str:
+        return repr(self.made.output())
+
+
+@pytest.mark.parametrize("executor", ["process", "inline"])
+def test_a_task_around_a_function_is_no_value_there(tmp_path: Path, executor: Any) -> None:
+    p = Pipeline("steps", base_dir=tmp_path)
+    Steps().add_to(p)
+    tasks = p.run(executor=executor, progress=False, output_dir=tmp_path).tasks
+    assert (tasks["make"].outputs, tasks["use_nothing"].outputs) == ({"return": "value"}, {"return": "fine"})
+    for name in ("use_text", "use_output"):
+        assert "task 'make' of the pipeline is no value" in str(tasks[name].failure), name
+
+
 def test_a_list_that_grows_later_is_handed_over_as_it_was(tmp_path: Path) -> None:
     p, sizes = Pipeline("sizes", base_dir=tmp_path), [1]
     first = p.function(sum, name="first", parameters={"iterable": sizes})
