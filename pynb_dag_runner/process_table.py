@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import psutil
 
 _END_BOUND_S = 2.0
-_PARENT_AFTER_NAME, _START_AFTER_NAME = 1, 19
-"""Fields 4 and 22 of proc(5)'s ``/proc/PID/stat``; the name is the second one."""
+_PARENT_AFTER_NAME, _GROUP_AFTER_NAME, _SESSION_AFTER_NAME, _START_AFTER_NAME = 1, 2, 3, 19
+"""Fields 4, 5, 6 and 22 of proc(5)'s ``/proc/PID/stat``; the name is the second one."""
 
 
 def describe_exit(code: int | None) -> str:
@@ -110,17 +110,21 @@ def with_mark(mark: str, number: int = 0) -> "list[psutil.Process]":
     """
     import psutil
 
+    found = []
+    for pid in _marked(mark, number):
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def _marked(mark: str, number: int) -> Iterator[int]:
+    """The same, the youngest first and each as soon as it is found: some live for a few milliseconds."""
     wanted, value = mark.encode(), mark.partition("=")[2]
     number = int(value) if marks.is_number(value) else number
     own = _own_line()
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal() or int(entry.name) in own:
-            continue
-        if _has_number(entry.path, number) or _has_in_environment(entry.path, wanted):
-            with contextlib.suppress(psutil.Error):
-                found.append(psutil.Process(int(entry.name)))
-    return found
+    for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdecimal()), reverse=True):  # noqa: PTH208
+        if pid not in own and (_has_number(f"/proc/{pid}", number) or _has_in_environment(f"/proc/{pid}", wanted)):
+            yield pid
 
 
 def _own_line() -> set[int]:
@@ -156,22 +160,36 @@ def end_marked(mark: str, number: int = 0) -> int:
     import psutil
 
     killed: set[int] = set()
+    own_session = os.getsid(0)
     give_up = time.monotonic() + _END_BOUND_S
-    while processes := [process for process in with_mark(mark, number) if _alive(process)]:
-        for process in processes:
+    while time.monotonic() < give_up:
+        found = []
+        for pid in _marked(mark, number):
+            if _is_over(fields := _stat(pid)):
+                continue
+            if fields is not None and int(fields[_SESSION_AFTER_NAME]) != own_session:
+                _kill_orphaned_group(int(fields[_GROUP_AFTER_NAME]))
             with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
-                killed.add(process.pid)
-        psutil.wait_procs(processes, timeout=0.2)
-        if time.monotonic() > give_up:
+                found.append(psutil.Process(pid))
+                found[-1].send_signal(signal.SIGKILL)
+            killed.add(pid)
+        if not found:
             break
+        psutil.wait_procs(found, timeout=0.2)
     return len(killed)
 
 
-def _alive(process: "psutil.Process") -> bool:
-    import psutil
+def _is_over(fields: list[bytes] | None) -> bool:
+    """Whether a process has ended and only waits to be asked how."""
+    return fields is not None and fields[0] in (b"Z", b"X")
 
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+
+def _kill_orphaned_group(group: int) -> None:
+    """Kill all of a group at once whose leader has gone: one that forks itself and ends, on and on, is not caught else.
+
+    Where the leader is there, others than the run's may be in its group: a script that has started the run, say.
+    """
+    leader = _stat(group)
+    if leader is None or _is_over(leader):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            os.killpg(group, signal.SIGKILL)

@@ -4,6 +4,7 @@ Each writes its pid into a file. A task that runs beside the others succeeds whe
 with their attempts and not with the run.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pynb_dag_runner import Outcome, Pipeline
+from pynb_dag_runner import Outcome, Pipeline, marks
 from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.process_table import end_marked
 
 BOUND_S = 30.0
 DAEMON = """
@@ -164,3 +166,33 @@ print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), left.wait())
 def test_a_fork_does_not_end_what_it_was_forked_from() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=BOUND_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 -9\n", "")
+
+
+CHAIN = """
+import fcntl, os, sys, time
+give_up = time.monotonic() + 60
+fcntl.flock(os.open(sys.argv[1], os.O_WRONLY), fcntl.LOCK_EX)
+print("begins", flush=True)
+os.close(1)
+while os.fork() == 0 and time.monotonic() < give_up:
+    time.sleep(0.001)
+os._exit(0)
+"""
+"""Each process lives for a moment. All of them hold the lock."""
+
+
+def test_a_process_that_forks_itself_on_and_on_is_caught(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    number = marks.new_member(0)
+    with marks.bearing(number):
+        begun = subprocess.run(
+            ["env", "-i", "setsid", sys.executable, "-c", CHAIN, str(lock)],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+    assert begun.stdout == "begins\n"
+    assert end_marked("NOBODY=has", number) > 0
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while one is there
