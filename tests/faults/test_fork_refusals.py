@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
-from pynb_dag_runner import RunStatus
+from pynb_dag_runner import Pipeline, RunStatus
+from pynb_dag_runner.events import Event, RunStarted
 from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace, ask
 from pynb_dag_runner.fork_server.wire import FIND, WAIT, ForkRequest
 from pynb_dag_runner.work.kernels import OWN, specs
@@ -126,34 +126,22 @@ async def _how(folder: Path, place: ServerPlace) -> tuple[str, Sequence[str], Se
 @pytest.mark.parametrize(
     "variable", ["PYTHONHASHSEED", "PYTHONWARNINGS", "LD_LIBRARY_PATH", "LC_ALL", "MALLOC_ARENA_MAX"]
 )
-def test_variables_that_are_read_once_are_not_those_of_the_server(base: Path, variable: str) -> None:
-    """A function of the run sets one of them where its notebooks come from: in the process of the driver."""
-    cells = {
-        "it": "import os\nfrom pynb_dag_runner import tracking\n"
-        f"tracking.set_output('seen', os.environ.get('{variable}'))"
-    }
-    set_before = f"import os\nos.environ[{variable!r}] = '1'\n"
-    (base / "pipeline.py").write_text(_with_function(set_before))
-    (base / "it.py").write_text(f"# %%\n{cells['it']}\n")
-    done = pynb("run", "pipeline.py", "--executor", "inline", "--json", cwd=base)
-    assert done.returncode == 0, done.stderr
-    folder = Path(json.loads(done.stdout)["folder"])
-    attempt = json.loads((folder / "tasks" / "it" / "attempt-1" / "attempt.json").read_text())
-    assert attempt["outputs"] == {"seen": "1"}
-    remark = f"environment variables that are read once differ: {variable}"
-    assert attempt["kernel_start"] == {"how": "started", "preloaded": [], "remarks": [remark]}
+def test_variables_that_are_read_once_are_not_those_of_the_server(
+    base: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program sets one of them once the run has begun."""
 
+    def listener(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            monkeypatch.setenv(variable, "1")
 
-def _with_function(body: str) -> str:
-    return dedent(
-        f"""
-        from pynb_dag_runner import Pipeline
-        def change():
-            exec({body!r})
-        p = Pipeline("p")
-        p.notebook("it.py", after=[p.function(change)])
-        """
-    )
+    cell = f"tracking.set_output('seen', os.environ.get('{variable}'))"
+    (base / "it.py").write_text(f"# %%\nimport os\nfrom pynb_dag_runner import tracking\n{cell}\n")
+    pipeline = Pipeline("p", base_dir=base)
+    pipeline.notebook("it.py")
+    result = pipeline.run(executor="inline", progress=False, output_dir=base / "runs", listeners=[listener])
+    assert result.tasks["it"].outputs == {"seen": "1"}
+    assert start_of(result, "it") == ("started", [], f"environment variables that are read once differ: {variable}")
 
 
 @pytest.mark.parametrize(
