@@ -4,6 +4,7 @@ Everything lives in one user and pid namespace: when its first process dies, all
 it alone.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -58,6 +59,22 @@ def problem() -> str | None:
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--mount-proc"]
 
 
+_KEPT = ("sleep", "unshare", "")
+
+
+def _name_of(process: psutil.Process) -> str:
+    """Empty: it has ended since it was listed."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _end(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+        process.kill()
+
+
 class Network:
     """Machines with one network and no disk in common. Close it.
 
@@ -87,7 +104,7 @@ class Network:
 
     def command(self, name: str, command: Sequence[str], directory: Path = Path("/")) -> list[str]:
         """A command line that runs ``command`` on a machine, in ``directory``."""
-        holder = next(process for process in self.processes_of(name) if process.name() == "sleep")
+        holder = next(process for process in self.processes_of(name) if _name_of(process) == "sleep")
         spaces = ["--user", "--preserve-credentials", "--mount", "--net", "--uts", "--pid"]
         return [
             "nsenter",
@@ -124,9 +141,9 @@ class Network:
     def kill(self, name: str) -> None:
         """A machine loses its power: all its processes but the one that holds its place die at once."""
         give_up = time.monotonic() + _BOUND_S
-        while victims := [process for process in self.processes_of(name) if process.name() not in ("sleep", "unshare")]:
+        while victims := [process for process in self.processes_of(name) if _name_of(process) not in _KEPT]:
             for process in victims:
-                process.kill()
+                _end(process)
             psutil.wait_procs(victims, timeout=1)
             assert time.monotonic() < give_up
 
@@ -139,7 +156,7 @@ class Network:
         self._shell.kill()
         for process in psutil.process_iter():
             if (_machine(process) or "").startswith(self._token):
-                process.kill()
+                _end(process)
         self._shell.communicate()
 
 
