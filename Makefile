@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, test-faults, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, soak, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults test-docker bench bench-smoke check format ui ui-dev clean
+.PHONY: venv demo test test-faults soak test-docker bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -46,12 +46,16 @@ test: $(VENV)/dev.stamp
 	@.ci/need-namespaces
 	@.ci/need-postgresql
 	@.ci/need-r
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@.ci/test $(PYTEST_ARGS)
 
 test-faults: $(VENV)/dev.stamp
 	@.ci/need-chromium
 	@.ci/need-namespaces
-	$(BIN)/python -m pytest tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
+	@.ci/test tests/faults tests/cluster tests/contracts $(PYTEST_ARGS)
+
+soak: $(VENV)/dev.stamp # what repeats itself, many times: hours
+	@.ci/need-namespaces
+	SOAK=1 $(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
 test-docker: # the images, where there is a Docker engine; minutes
 	@.ci/test-docker
@@ -69,7 +73,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix-only .

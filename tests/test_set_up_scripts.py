@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,7 +22,7 @@ def run_script(name: str, *arguments: str | Path, path: Path | str = "/usr/bin:/
 
 def program(directory: Path, name: str, body: str) -> Path:
     file = directory / name
-    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.write_text(f"#!/bin/bash\n{body}\n")
     file.chmod(0o755)
     return file
 
@@ -51,3 +53,31 @@ def test_package_where_nobody_may_install_one(tmp_path: Path) -> None:
         "The tests need it, but installing chromium needs root, and sudo is missing or would ask for a password. "
         "Install it and start again: apt-get install chromium\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("together", "alone", "expected", "phases"),
+    [
+        (0, 0, 0, ["together", "alone"]),
+        (1, 0, 1, ["together", "alone"]),
+        (0, 1, 1, ["together", "alone"]),
+        (0, 5, 0, ["together", "alone"]),  # pytest's 5: no test was chosen
+        (5, 0, 0, ["together", "alone"]),
+        (5, 5, 5, ["together", "alone"]),
+        (5, 1, 1, ["together", "alone"]),
+        (2, 0, 2, ["together"]),  # interrupted
+    ],
+)
+def test_the_tests_fail_when_one_of_their_phases_does(
+    tmp_path: Path, together: int, alone: int, expected: int, phases: list[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    told = tmp_path / "told"
+    program(
+        tmp_path / "bin", "python",
+        f'echo "$4 ${{@: -2}}" >> {told}; case $4 in together) exit {together};; alone) exit {alone};; esac',
+    )  # fmt: skip
+    script = [ROOT / ".ci/test", "-k", "plan or dag"]
+    ended = subprocess.run(script, env={"PATH": "/usr/bin:/bin", "VENV": str(tmp_path)}, check=False)
+    assert ended.returncode == expected
+    assert told.read_text().splitlines() == [f"{phase} -k plan or dag" for phase in phases]

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # as for the scripts here, which
 
 from browser import chromium, chromium_program, context_for_mlflow
 from sample_runs import SampleRuns, make_sample_runs
-from sample_store import UploadedRun, fill_store, running_ui, upload_runs
+from sample_store import SampleUi, fill_store, running_ui, upload_runs
 
 _FIRST_PORT = 25000
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleUi:
-    """MLflow's UI on the sample runs: its address, and the uploaded runs by how they ended."""
-
-    address: str
-    runs: dict[str, UploadedRun]
-
-    def experiment_page(self) -> str:
-        """The table of all runs."""
-        return self.address + self.runs["succeeded"].experiment_page
-
-    def run_page(self, name: str) -> str:
-        """The page of a parent run, by the name of its sample."""
-        return self.address + self.runs[name].page
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,6 +43,22 @@ class UploadedRun:
         return f"/#/experiments/{self.experiment_id}/runs/{self.mlflow_run_id}?workflowType=machine_learning"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleUi:
+    """MLflow's UI on the sample runs: its address, and the uploaded runs by how they ended."""
+
+    address: str
+    runs: dict[str, UploadedRun]
+
+    def experiment_page(self) -> str:
+        """The table of all runs."""
+        return self.address + self.runs["succeeded"].experiment_page
+
+    def run_page(self, name: str) -> str:
+        """The page of a parent run, by the name of its sample."""
+        return self.address + self.runs[name].page
+
+
 def fill_store(directory: Path, folders: Mapping[str, Path]) -> dict[str, UploadedRun]:
     """Upload run folders to the store; those that are there already stay as they are.
 

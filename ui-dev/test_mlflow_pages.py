@@ -1,8 +1,8 @@
 """What a user finds in MLflow's UI after uploading runs: a real server process, a real browser."""
 
 import pytest
-from conftest import SampleUi
 from playwright.sync_api import FrameLocator, Page, expect
+from sample_store import SampleUi
 
 # The first visit loads some megabytes of scripts; a busy machine takes its time over them.
 expect.set_options(timeout=30_000)
