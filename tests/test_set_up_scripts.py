@@ -77,7 +77,7 @@ def test_the_tests_fail_when_one_of_their_phases_does(
         tmp_path / "bin", "python",
         f'echo "$4 ${{@: -2}}" >> {told}; case $4 in together) exit {together};; alone) exit {alone};; esac',
     )  # fmt: skip
-    script = [ROOT / ".ci/test", "-k", "plan or dag"]
+    script = [str(ROOT / ".ci/test"), "-k", "plan or dag"]
     ended = subprocess.run(script, env={"PATH": "/usr/bin:/bin", "VENV": str(tmp_path)}, check=False)
     assert ended.returncode == expected
     assert told.read_text().splitlines() == [f"{phase} -k plan or dag" for phase in phases]

@@ -1,9 +1,8 @@
 """Uploads that are killed at random points: the next one completes what is there, and nothing is there twice.
 
-A few points each time, since each takes seconds with a server; ``KILL_POINTS=25 pytest`` tries as many with each store.
+A few points each time, since each takes seconds with a server; `make soak` tries 25 with each store.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +15,13 @@ from mlflow_bridge.target import resolve_target
 from mlflow_bridge.uploading import upload_folder
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.test_upload_repeated import assert_one_complete_set, small_run
+from tests.soak import repetitions
 
-POINTS = {"sqlite": 12, "server": 6}
+POINTS = {"sqlite": repetitions(few=8, many=25), "server": repetitions(few=4, many=25)}
 SEED = 20260102
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("target", ["sqlite", "server"])
 def test_uploads_killed_at_random_points_are_completed(
     target: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -28,9 +29,9 @@ def test_uploads_killed_at_random_points_are_completed(
     uri = str(request.getfixturevalue(f"{target}_uri"))
     folder = small_run(tmp_path / "runs")
     script = Path(__file__).with_name("killed_uploads.py")
-    points = int(os.environ.get("KILL_POINTS", POINTS[target]))
+    points = POINTS[target]
     command = [sys.executable, str(script), str(folder), uri, str(points), str(SEED)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     killed = done.stdout.splitlines()
     store = open_store(resolve_target(uri))

@@ -314,6 +314,7 @@ def test_a_hostile_archive_is_refused_and_nothing_outside_is_touched(
     assert [found for found in canary.parent.rglob("*") if found not in before and found != temporary] == []
 
 
+@pytest.mark.soak
 @FUZZ
 @given(
     kind=st.sampled_from(FORMATS),

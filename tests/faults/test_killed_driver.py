@@ -14,9 +14,10 @@ import pytest
 from pynb_dag_runner import RunStatus, find_runs, read_run
 from tests.end_to_end.cli_process import PROGRAM, pynb
 from tests.end_to_end.resumable import ALL, resume, write_project
+from tests.soak import repetitions
 
 SEED = 20261123
-KILLS = 50
+KILLS = repetitions(few=10, many=200)
 LONGEST_S = 2.5
 """A whole run of this pipeline takes about as long once it has a folder."""
 EARLIEST_S = 0.6
@@ -34,7 +35,8 @@ def moments() -> list[tuple[int, str, bool, float]]:
     found = []
     for number in range(KILLS):
         early = number % 10 == 5
-        after_s = chance.uniform(0, EARLIEST_S if early else LONGEST_S)
+        part = (7 * number + 4) % KILLS  # not in the order of the kinds of runs, so that each kind has all parts
+        after_s = (EARLIEST_S if early else LONGEST_S) * (part + chance.random()) / KILLS
         found.append((number, "ray" if number % 10 == 0 else "process", early, after_s))
     return found
 
@@ -58,6 +60,7 @@ def lines_of(project: Path) -> Counter[str]:
     return Counter(path.read_text().split() if path.exists() else [])
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("number", "executor", "early", "after_s"), moments())
 def test_whenever_the_driver_is_killed(tmp_path: Path, number: int, executor: str, early: bool, after_s: float) -> None:
     project = write_project(tmp_path)

@@ -14,8 +14,9 @@ import pytest
 from pynb_dag_runner.fork_server.client import ForkRefused, ServerPlace, ask
 from pynb_dag_runner.fork_server.wire import ForkRequest
 from tests.faults.kernels import fork_server, kernel, printed
+from tests.soak import repetitions
 
-KERNELS = int(os.environ.get("FORKED_KERNELS", "60"))
+KERNELS = repetitions(few=20, many=1000)
 """1,000 of them take some minutes on 2 processors."""
 AT_ONCE = 3
 WARM = 12
@@ -69,6 +70,7 @@ async def use_many(folder: Path, place: ServerPlace, first: int, last: int) -> N
     await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(60 + 2 * KERNELS)
 def test_many_kernels_leave_server_and_asker_as_they_were(tmp_path: Path, place: ServerPlace) -> None:
     asker, server = psutil.Process(), server_at(place)
@@ -95,6 +97,7 @@ def test_a_kernel_that_dies_while_it_starts_leaves_no_descriptor(tmp_path: Path,
     assert becomes(psutil.Process().num_fds, before)
 
 
+@pytest.mark.soak
 def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, place: ServerPlace) -> None:
     asyncio.run(use(tmp_path, place, 1))
     before, server = psutil.Process().num_fds(), server_at(place)
@@ -107,7 +110,7 @@ def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, place: ServerPl
                 await asyncio.sleep(0)
             starting.cancel()
 
-    for after_steps in range(1, 40):
+    for after_steps in range(1, 40, repetitions(few=3, many=1)):
         asyncio.run(given_up(after_steps))
     assert becomes(psutil.Process().num_fds, before)
     assert becomes(server.children, [])
@@ -123,10 +126,11 @@ def test_what_is_forked_for_nobody_is_killed(tmp_path: Path, place: ServerPlace)
     assert becomes(server_at(place).children, [])
 
 
+@pytest.mark.soak
 def test_a_refusal_is_always_heard(place: ServerPlace) -> None:
     """Also where the server has answered and closed before the asker is done."""
     refused = ForkRequest(arguments=[], cwd="/", environment={**os.environ, "PYTHONHASHSEED": "1"})
-    for _ in range(500):
+    for _ in range(repetitions(few=100, many=5000)):
         with pytest.raises(ForkRefused, match="variables that are read once differ: PYTHONHASHSEED"):
             ask(place.socket, refused, [2, 2]).answer()
 

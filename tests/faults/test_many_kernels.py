@@ -8,6 +8,7 @@ import pytest
 from pynb_dag_runner import Pipeline, RunResult, RunStatus
 from pynb_dag_runner.dag import Task
 from pynb_dag_runner.executors import ExecutorName
+from tests.soak import repetitions
 
 NOTEBOOK = """# %% tags=["parameters"]
 number = 0
@@ -68,14 +69,18 @@ def left_behind(home: Path) -> list[str]:
     )
 
 
-@pytest.mark.timeout(900)  # a minute on 2 idle processors; never a hang that passes for slowness
-def test_two_hundred_notebooks_on_two_processors(home: Path, temporary: Path, tmp_path: Path) -> None:
-    assert_all_doubled(run_notebooks(tmp_path / "project", 200, executor="ray", num_cpus=2))
+@pytest.mark.soak
+@pytest.mark.timeout(900)  # 200 of them take a minute on 2 idle processors; never a hang that passes for slowness
+def test_many_notebooks_on_two_processors(home: Path, temporary: Path, tmp_path: Path) -> None:
+    count = repetitions(few=30, many=200)
+    assert_all_doubled(run_notebooks(tmp_path / "project", count, executor="ray", num_cpus=2))
     assert left_behind(home) == []
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_sixteen_kernels_start_at_once_twenty_times(home: Path, tmp_path: Path) -> None:
-    assert_all_doubled(run_notebooks(tmp_path / "project", 16, executor="process", num_cpus=16, rounds=20))
+def test_sixteen_kernels_start_at_once_again_and_again(home: Path, tmp_path: Path) -> None:
+    rounds = repetitions(few=3, many=20)
+    assert_all_doubled(run_notebooks(tmp_path / "project", 16, executor="process", num_cpus=16, rounds=rounds))
     assert left_behind(home) == []

@@ -1,8 +1,7 @@
 """Run folders from strangers, thousands of them: each is read safely, or one clear error says what is wrong.
 
 "Safely": nothing outside the folder is opened or changed, nothing is executed or unpickled, nothing waits for ever and
-no memory is eaten. The same examples are tried every time; ``FUZZ_EXAMPLES=5000`` in the environment tries so many
-others.
+no memory is eaten. The same examples are tried every time; `make soak` tries thousands of others.
 """
 
 import json
@@ -175,6 +174,7 @@ def resumed(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_nothing_but_a_clear_error_comes_of_a_damaged_folder(tmp_path: Path, canary: Path) -> None:
     # The whole folders first: what is loaded late is loaded now, and nothing of it is refused.
     for base in (plain, resumed):
