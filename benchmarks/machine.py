@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pynb_dag_runner.executors.machine import total_memory_bytes, usable_cpus
+from pynb_dag_runner.processes.machine import total_memory_bytes, usable_cpus
 
 LIBRARIES = ("ray", "papermill", "jupyter_client", "ipykernel", "nbclient", "nbconvert", "pandas", "matplotlib")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlflow_bridge.errors import StoreError, TargetError, UploadError
-from mlflow_bridge.values import UploadFailure, UploadOutcome, UploadResult
+from mlflow_bridge.model.values import UploadFailure, UploadOutcome, UploadResult
 
 __all__ = [
     "StoreError",
@@ -42,10 +42,10 @@ def upload(
         pynb_dag_runner.errors.UsageError: there is no run, or there are several.
         pynb_dag_runner.errors.RunFolderError: it is no run folder or archive, or a damaged one.
     """
-    from mlflow_bridge.client import open_store, upload_settings
-    from mlflow_bridge.many import opened_run
-    from mlflow_bridge.target import resolve_target
-    from mlflow_bridge.uploading import upload_folder
+    from mlflow_bridge.store import open_store, upload_settings
+    from mlflow_bridge.store.target import resolve_target
+    from mlflow_bridge.upload.batch import opened_run
+    from mlflow_bridge.upload.one_run import upload_folder
 
     with upload_settings(), opened_run(Path(folder)) as run:
         store = open_store(resolve_target(tracking_uri))
@@ -78,11 +78,11 @@ def upload_many(
         pynb_dag_runner.errors.UsageError: there is nothing to upload at one of the paths.
         ValueError: ``jobs`` is less than 1.
     """
-    from mlflow_bridge.client import open_store, upload_settings
-    from mlflow_bridge.finding import find_sources
-    from mlflow_bridge.many import Wish, jobs_for, upload_each
-    from mlflow_bridge.session import Session
-    from mlflow_bridge.target import resolve_target
+    from mlflow_bridge.source.discovery import find_sources
+    from mlflow_bridge.store import open_store, upload_settings
+    from mlflow_bridge.store.target import resolve_target
+    from mlflow_bridge.upload.batch import Wish, jobs_for, upload_each
+    from mlflow_bridge.upload.known_runs import Session
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: got {jobs}, expected 1 or more")

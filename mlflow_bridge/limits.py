@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from mlflow_bridge.values import Batch, MetricPoint
+from mlflow_bridge.model.values import Batch, MetricPoint
 
 MAX_KEY_CHARACTERS = 250
 MAX_RUN_NAME_CHARACTERS = 250

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pynb_dag_runner import tracking
-    from pynb_dag_runner.dag import Task
-    from pynb_dag_runner.definitions import PipelineDefinition, pipeline
+    from pynb_dag_runner.api.definitions import PipelineDefinition, pipeline
+    from pynb_dag_runner.api.pipelines import Pipeline
     from pynb_dag_runner.errors import (
         ExecutorError,
         LoadingError,
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
         RunFolderError,
         UsageError,
     )
-    from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-    from pynb_dag_runner.pipelines import Pipeline
-    from pynb_dag_runner.references import OutputReference
+    from pynb_dag_runner.execute.runner import RunResult
+    from pynb_dag_runner.model.graph import Task
+    from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+    from pynb_dag_runner.model.references import OutputReference
     from pynb_dag_runner.run_folder import Run, TaskRun, find_runs, read_run
-    from pynb_dag_runner.runner import RunResult
-    from pynb_dag_runner.secret import Secret
+    from pynb_dag_runner.secrets.marking import Secret
 
 _HOMES = {
-    "dag": ("Task",),
-    "definitions": ("PipelineDefinition", "pipeline"),
+    "model.graph": ("Task",),
+    "api.definitions": ("PipelineDefinition", "pipeline"),
     "errors": (
         "ExecutorError",
         "LoadingError",
@@ -42,12 +42,12 @@ _HOMES = {
         "RunFolderError",
         "UsageError",
     ),
-    "outcome": ("Failure", "Outcome", "RunStatus", "TaskStatus"),
-    "pipelines": ("Pipeline",),
-    "references": ("OutputReference",),
+    "model.outcomes": ("Failure", "Outcome", "RunStatus", "TaskStatus"),
+    "api.pipelines": ("Pipeline",),
+    "model.references": ("OutputReference",),
     "run_folder": ("Run", "TaskRun", "find_runs", "read_run"),
-    "runner": ("RunResult",),
-    "secret": ("Secret",),
+    "execute.runner": ("RunResult",),
+    "secrets.marking": ("Secret",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -15,7 +15,7 @@
     ├── RunFolderError             a file of a run folder is missing, damaged or of a newer format
     └── ExecutorError              the engine can't start, or can never give what a task asks for
 
-A task that fails raises nothing: its failure is a value (:class:`pynb_dag_runner.outcome.Failure`).
+A task that fails raises nothing: its failure is a value (:class:`pynb_dag_runner.model.outcomes.Failure`).
 """
 
 import re

@@ -5,8 +5,8 @@ All times are UTC with a time zone; durations are seconds.
 
 from dataclasses import dataclass
 
-from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.stored_types import AttemptNumber, StoredInteger, StoredTime
+from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.stored_types import AttemptNumber, StoredInteger, StoredTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pynb_dag_runner.json_values import encode, json_problem
+from pynb_dag_runner.model.json_values import encode, json_problem
 
 __all__ = [
     "log_artifact",

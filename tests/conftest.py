@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 CONVENIENCES = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """Variables that build machines set and users do not: with the first, output that is stuck in a buffer goes unseen."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, RunStarted
-from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.provenance import driver_record
+from pynb_dag_runner.execute.provenance import driver_record
+from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import (
     AttemptRecord,

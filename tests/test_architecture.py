@@ -12,70 +12,44 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RUNNER, BRIDGE = "pynb_dag_runner", "mlflow_bridge"
 
-FLOORS = (
-    # 0: values, and processes. Its rooms may know each other.
-    {
-        "fork_server",
-        "errors",
-        "marks",
-        "outcome",
-        "process_table",
-        "private_directory",
-        "module_files",
-        "pickling",
-        "captured",
-        "project",
-        "json_values",
-        "dag",
-        "declared",
-        "events",
-        "parameters",
-        "python_cells",
-        "references",
-        "set_outputs",
-        "settled",
-        "stored_types",
-        "own_names",
-        "redaction",
-        "source_code",
-        "secret",
-        "template_cache",
-        "written_forms",
-    },
-    # 1: what decides, what executes, what is written; none knows another.
-    {"plan", "executors", "run_folder", "tracking", "interrupts", "terminal"},
-    # 2: one attempt, inside a worker; what is drawn from a read run; where a run came from.
-    {"work", "reports", "provenance", "earlier", "kept_values", "resuming", "page_process"},
-    # 3: attempts as the driver sees them, checks before a run, what is said about one, pages made beside it.
-    {"attempts", "checks", "wiring", "telling", "fingerprints", "pages"},
-    # 4: what is written down of a pipeline; the loop; the terminal that is told of it.
-    {"recording", "run_loop", "warm", "console"},
-    # 5: a run folder opened again.
-    {"reopening"},
-    # 6: where all of them meet.
-    {"runner"},
-    # 7: what a run needs that a Python program starts.
-    {"programs"},
-    # 8: how a pipeline is written down: as an object, ...
-    {"pipelines"},
-    # 9: ... or as a function.
-    {"definitions"},
-    # 10: from a target to a pipeline.
-    {"loading"},
-    # 11: the door, and the handle for an interpreter.
-    {"cli"},
-    {"__main__"},
-)
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FLOORS = {
+    RUNNER: (
+        # Values and processes. These rooms may know each other; of those above, none knows another on its floor.
+        {"errors", "model", "processes"},
+        {"events", "tracking", "executors", "notebooks"},
+        {"run_folder"},
+        {"secrets", "reports"},
+        {"define", "plan", "worker"},
+        {"execute"},
+        {"api"},
+        {"cli"},
+        {"__main__"},
+    ),
+    BRIDGE: (
+        {"errors", "limits", "model", "tags"},
+        {"capture", "mapping", "source"},
+        {"store"},
+        {"upload"},
+        {"cli"},
+    ),
+}
+"""Rooms of both packages, from the ground up: a room imports from floors below it only."""
+MOST_FLOORS = 9
+MOST_ENTRIES = 16
+NO_ROOMS = {"__init__", "__main__", "__pycache__", "py.typed"}
+"""What Python and type checkers want to see on a package's top level."""
+FLOOR_OF = {
+    (package, room): floor for package, floors in FLOORS.items() for floor, rooms in enumerate(floors) for room in rooms
+}
 
 ONLY_IMPORTERS = {
     "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
-    "papermill": {"pynb_dag_runner.work.local_papermill"},  # which keeps it from importing what starts threads
-    "mlflow": {"mlflow_bridge.client", "mlflow_bridge.capture"},  # past runs to a store; what tasks log
+    "papermill": {"pynb_dag_runner.notebooks.papermill"},  # which keeps it from importing what starts threads
+    "mlflow": {"mlflow_bridge.store", "mlflow_bridge.capture"},  # past runs to a store; what tasks log
 }
 """Libraries that these files, or packages, alone may import: what they raise and change is dealt with there."""
 
-BRIDGE_MAY_IMPORT = {"run_folder", "errors", "outcome"}
+BRIDGE_MAY_IMPORT = {"run_folder", "errors", "model"}
 """Rooms of the runner: a run folder is read through the reader, and nothing of how it was made is known."""
 
 MAX_FILE_LINES = 400
@@ -130,7 +104,7 @@ def targets(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def room(module: str) -> str:
-    """``work`` for ``pynb_dag_runner.work.kernels.specs``; empty for the package itself."""
+    """``work`` for ``pynb_dag_runner.notebooks.kernelspecs``; empty for the package itself."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -138,29 +112,50 @@ def inside(package: str, module: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def test_the_source_is_found() -> None:
-    assert {room(module) for module in sources() if inside(RUNNER, module)} >= {"errors", "runner", "cli"}
+    assert {room(module) for module in sources() if inside(RUNNER, module)} >= {"errors", "execute", "cli"}
     assert any(target.target == "pynb_dag_runner.run_folder.paths" for target in imports())
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {room(module) for module in sources() if inside(RUNNER, module)} - {""} == FLOOR_OF.keys()
+    assert {(package_of(module), room(module)) for module in sources() if room(module)} == FLOOR_OF.keys()
 
 
-def test_imports_go_down_only_and_rooms_on_a_floor_do_not_know_each_other() -> None:
+def test_a_package_shows_its_rooms_at_a_glance() -> None:
+    for package, floors in FLOORS.items():
+        rooms = {path.name.removesuffix(".py") for path in (ROOT / package).iterdir()} - NO_ROOMS
+        assert rooms == set().union(*floors) - NO_ROOMS
+        assert len(rooms) <= MOST_ENTRIES
+        assert len(floors) <= MOST_FLOORS
+
+
+@pytest.mark.parametrize("package", [RUNNER, BRIDGE])
+def test_each_room_says_what_it_is_for_and_what_it_may_not_know(package: str) -> None:
+    folders = {path.parent for path in (ROOT / package).rglob("*.py") if "templates" not in path.parts}
+    silent = []
+    for folder in folders - {ROOT / package}:
+        init = folder / "__init__.py"
+        said = ast.get_docstring(ast.parse(init.read_text())) if init.exists() else None
+        if said is None or "may import" not in said or "must not know" not in said:
+            silent.append(str(folder.relative_to(ROOT)))
+    assert sorted(silent) == []
+
+
+@pytest.mark.parametrize("package", [RUNNER, BRIDGE])
+def test_imports_go_down_only_and_rooms_on_a_floor_do_not_know_each_other(package: str) -> None:
     between_rooms = [
-        (found, room(found.module), room(found.target))
+        (found, FLOOR_OF[package, room(found.module)], FLOOR_OF.get((package, room(found.target)), MOST_FLOORS))
         for found in imports()
-        if inside(RUNNER, found.module) and inside(RUNNER, found.target) and room(found.module) != room(found.target)
+        # The package itself offers the public names of all floors.
+        if inside(package, found.module) and room(found.module) and inside(package, found.target)
+        if room(found.module) != room(found.target)
     ]
     wrong = [
-        str(found)
-        for found, importer, imported in between_rooms
-        if importer != ""  # the package itself offers the public names of all floors
-        and not (
-            imported != ""
-            and (FLOOR_OF[imported] < FLOOR_OF[importer] or FLOOR_OF[imported] == FLOOR_OF[importer] == 0)
-        )
+        str(found) for found, importer, imported in between_rooms if imported > importer or imported == importer != 0
     ]
     assert wrong == []
 
@@ -171,7 +166,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         # A package's __init__ is run by whoever imports one of its modules; that is no circle of ours.
         if found.target in graph and found.target != found.module and not inside(found.target, found.module):
             graph[found.module].add(found.target)
-    del graph[RUNNER]  # offers names of all modules
+    del graph[RUNNER], graph[BRIDGE]  # they offer names of all modules
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.run_folder import inside, paths, reader, records
+from pynb_dag_runner.execute.loop import HEARTBEAT_S
+from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.run_folder import paths, reader, records, safe_read
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
 from pynb_dag_runner.run_folder.records import SCHEMA_VERSION, Record
-from pynb_dag_runner.run_loop import HEARTBEAT_S
-from pynb_dag_runner.work.failures import MAX_MESSAGE_CHARACTERS
+from pynb_dag_runner.worker.failures import MAX_MESSAGE_CHARACTERS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "run-folder.md").read_text()
@@ -102,7 +102,7 @@ def test_version_and_figures_are_those_of_the_code() -> None:
     assert f"version **{SCHEMA_VERSION}** of the format" in TEXT
     assert f"touches every {HEARTBEAT_S:g} seconds" in TEXT
     assert f"After {reader.STALE_AFTER_S:g} seconds without a sign of life" in TEXT
-    assert f"JSON files above {inside.MAX_FILE_BYTES / 2**30:g} GiB" in TEXT.replace("\n", " ")
+    assert f"JSON files above {safe_read.MAX_FILE_BYTES / 2**30:g} GiB" in TEXT.replace("\n", " ")
     assert f"at most {MAX_MESSAGE_CHARACTERS:,} characters" in TEXT
 
 

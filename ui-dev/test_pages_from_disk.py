@@ -8,8 +8,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 from sample_runs import SampleRuns
 
-from pynb_dag_runner.outcome import Failure, Outcome
-from pynb_dag_runner.work.html import to_html
+from pynb_dag_runner.model.outcomes import Failure, Outcome
+from pynb_dag_runner.reports.pages.page import to_html
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.comparing import Comparison, Way
-from pynb_dag_runner.executors.machine import usable_cpus
+from pynb_dag_runner.processes.machine import usable_cpus
 
 WIDTH = usable_cpus()
 """Notebooks that are evaluated at once, by everybody."""

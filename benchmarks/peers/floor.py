@@ -18,10 +18,10 @@ from typing import Any
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 
-from pynb_dag_runner.fork_server.client import ServerPlace
-from pynb_dag_runner.private_directory import PrivateDirectory
-from pynb_dag_runner.work.kernels import OWN, servers
-from pynb_dag_runner.work.kernels.specs import KernelSpecs
+from pynb_dag_runner.notebooks.kernelspecs import OWN, KernelSpecs
+from pynb_dag_runner.processes.fork_server.client import ServerPlace
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
+from pynb_dag_runner.worker.kernels import servers
 
 BOUND_S = 60.0
 """For every single answer."""

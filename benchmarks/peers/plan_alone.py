@@ -7,8 +7,8 @@ import time
 import tracemalloc
 from collections import deque
 
-from pynb_dag_runner.outcome import Outcome
-from pynb_dag_runner.plan import Plan, RetryRule, Start
+from pynb_dag_runner.model.outcomes import Outcome
+from pynb_dag_runner.plan.scheduler import Plan, RetryRule, Start
 
 LAYER, EDGES = 100, 3
 AT_LEAST_S = 0.5

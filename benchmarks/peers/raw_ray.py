@@ -17,8 +17,8 @@ from typing import Any
 
 import ray
 
-from pynb_dag_runner.executors.machine import usable_cpus
 from pynb_dag_runner.executors.ray_session import OBJECT_STORE_BYTES
+from pynb_dag_runner.processes.machine import usable_cpus
 
 
 def now() -> float:

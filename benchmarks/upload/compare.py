@@ -19,9 +19,9 @@ from pathlib import Path
 
 from benchmarks.upload.pipeline_of_tasks import make_run_folder
 from benchmarks.upload.ways import ON_SERVER, ON_SQLITE, Way, Work, read_work, silent
-from mlflow_bridge.client import open_store
-from mlflow_bridge.local_ui import free_port, running_server
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.local_ui import free_port, running_server
+from mlflow_bridge.store.target import resolve_target
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow_bridge.client import open_store
-from mlflow_bridge.local_ui import free_port, running_server
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.local_ui import free_port, running_server
+from mlflow_bridge.store.target import resolve_target
 from tests.bridge.run_folders import Attempt, Task, make_run
 
 _COMMAND = """
 import resource, sys
-from mlflow_bridge.cli import upload
+from mlflow_bridge.cli.commands import upload
 try:
     upload(sys.argv[1:], standalone_mode=False)
 finally:

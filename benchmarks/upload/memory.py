@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.upload.compare import server
-from mlflow_bridge.client import open_store
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.target import resolve_target
 from tests.bridge.upload_memory import peak_bytes, run_with_artifact
 
 

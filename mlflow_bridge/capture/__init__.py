@@ -2,6 +2,8 @@
 
 MLflow finds these by their entry points (``setup.cfg``) and loads this module while it is itself being imported, so
 that nothing here may import MLflow before it is called.
+
+It may import the names of a run folder's files; it must not know how a run folder is uploaded.
 """
 
 import os

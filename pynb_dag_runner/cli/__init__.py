@@ -11,6 +11,8 @@ exit code    when
 ============ ==========================================================================
 
 Nothing here, nor at the top of a command's file, imports what ``--help`` does not need.
+
+It may import every room; it must not know how any of them does its work: a command reads, calls and prints.
 """
 
 import gc

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import click
 
 from pynb_dag_runner.errors import PynbDagRunnerError, UsageError, visible
-from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.model.outcomes import RunStatus
 
 GROUP = "pynb_dag_runner.after_run"
 NAME = "upload"

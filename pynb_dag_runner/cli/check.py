@@ -15,8 +15,8 @@ from pynb_dag_runner.errors import PipelineError
 @parameter_options
 def check(target: str, parameter: dict[str, str], parameters_file: Path | None) -> int:
     """Build the pipeline TARGET, and list everything that is wrong with it."""
-    from pynb_dag_runner.checks import notes
-    from pynb_dag_runner.loading import load
+    from pynb_dag_runner.api.loading import load
+    from pynb_dag_runner.define.checks import notes
 
     with stdout_for_result() as out:
         try:

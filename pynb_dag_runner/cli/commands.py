@@ -74,7 +74,7 @@ class CommandTable(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it, but an unknown name is answered with the nearest known one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from pynb_dag_runner.dag import unknown_name
+            from pynb_dag_runner.model.graph import unknown_name
 
             ctx.fail(unknown_name("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)

@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.dag import Dag, NotebookSource, Options, Task
-from pynb_dag_runner.parameters import recorded
-from pynb_dag_runner.redaction import Redactor
-from pynb_dag_runner.references import OutputReference, replace_references
-from pynb_dag_runner.telling import printable, shown_path
+from pynb_dag_runner.model.graph import Dag, NotebookSource, Options, Task
+from pynb_dag_runner.model.recorded_values import recorded
+from pynb_dag_runner.model.references import OutputReference, replace_references
+from pynb_dag_runner.reports.styled_text import printable, shown_path
+from pynb_dag_runner.secrets.masking import Redactor
 
 
 def tasks_in_order(dag: Dag) -> Iterator[Task]:

@@ -70,7 +70,7 @@ def _draw(target: str, parameter: dict[str, str], parameters_file: Path | None, 
         from pynb_dag_runner.cli.run_dirs import read_run_dir
 
         return render_graph(graph_of_run(read_run_dir(Path(target))), graph_format)
-    from pynb_dag_runner.loading import load
+    from pynb_dag_runner.api.loading import load
 
     dag = build(load(target, Path.cwd()), given_parameters(parameter, parameters_file))
     return render_graph(graph_of_dag(dag), graph_format)

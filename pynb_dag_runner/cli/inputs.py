@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from pynb_dag_runner.dag import Dag
-    from pynb_dag_runner.definitions import PipelineDefinition
-    from pynb_dag_runner.pipelines import Pipeline
+    from pynb_dag_runner.api.definitions import PipelineDefinition
+    from pynb_dag_runner.api.pipelines import Pipeline
+    from pynb_dag_runner.model.graph import Dag
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ def given_parameters(parameter: Mapping[str, str], parameters_file: Path | None)
     Raises:
         ParameterError: the file can't be read, or holds no mapping with names as keys.
     """
-    from pynb_dag_runner.parameters import Text
+    from pynb_dag_runner.define.parameters import Text
 
     typed = {key: Text(text) for key, text in parameter.items()}
     return (_read_mapping(parameters_file) if parameters_file else {}) | typed
@@ -95,7 +95,7 @@ def build(pipeline: "PipelineDefinition | Pipeline", values: Mapping[str, Any]) 
     Raises:
         UsageError: with everything that is wrong.
     """
-    from pynb_dag_runner.definitions import PipelineDefinition
+    from pynb_dag_runner.api.definitions import PipelineDefinition
     from pynb_dag_runner.errors import ParameterError
 
     if isinstance(pipeline, PipelineDefinition):

@@ -81,7 +81,7 @@ def _succeeded(run: "Run") -> int:
 
 def _echo_table(runs: "Sequence[tuple[Path, Run | RunFolderError]]") -> None:
     from pynb_dag_runner.cli.tables import aligned, echo, heading, status_text, time_text
-    from pynb_dag_runner.telling import Styled, duration_text, printable, shown_path
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, printable, shown_path
 
     rows = [heading("folder", "status", "start", "duration", "succeeded")]
     damaged = []

@@ -41,9 +41,9 @@ def report(run_dir: Path, html: bool) -> int:
 
 def _make_pages(run: "Run") -> None:
     """Pages of the notebooks that have none, of attempts that have ended; what can't be made is said on stderr."""
-    from pynb_dag_runner.earlier import missing_pages
-    from pynb_dag_runner.outcome import RunStatus
-    from pynb_dag_runner.pages import PageProblem, Pages
+    from pynb_dag_runner.execute.resume_state import missing_pages
+    from pynb_dag_runner.model.outcomes import RunStatus
+    from pynb_dag_runner.reports.pages.queue import PageProblem, Pages
     from pynb_dag_runner.run_folder import paths
 
     if run.status is RunStatus.RUNNING:

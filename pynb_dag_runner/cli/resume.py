@@ -13,10 +13,10 @@ from pynb_dag_runner.cli.run import EXIT_CODES, check_engine, engine_of, no_nan,
 from pynb_dag_runner.cli.streams import stdout_for_result
 
 if TYPE_CHECKING:
-    from pynb_dag_runner.dag import Dag
-    from pynb_dag_runner.definitions import PipelineDefinition
-    from pynb_dag_runner.pipelines import Pipeline
-    from pynb_dag_runner.reopening import Preparation
+    from pynb_dag_runner.api.definitions import PipelineDefinition
+    from pynb_dag_runner.api.pipelines import Pipeline
+    from pynb_dag_runner.execute.reopening import Preparation
+    from pynb_dag_runner.model.graph import Dag
     from pynb_dag_runner.run_folder import Run
     from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 
@@ -69,8 +69,8 @@ def resume(
 
     On stdout stands one line: the path of the run folder.
     """
-    from pynb_dag_runner.reopening import prepare, reopened
-    from pynb_dag_runner.runner import resume_dag
+    from pynb_dag_runner.execute.reopening import prepare, reopened
+    from pynb_dag_runner.execute.runner import resume_dag
 
     with stdout_for_result() as out, reopened(run_dir, to_write=not dry_run) as earlier:
         settings = _settings(earlier, executor, ray_address, num_cpus, fail_fast, timeout_s, html)
@@ -127,8 +127,8 @@ def _settings(
 
 
 def _load(run: "Run", target: str | None) -> "tuple[PipelineDefinition | Pipeline, TargetRecord]":
+    from pynb_dag_runner.api.loading import load, load_again, target_record
     from pynb_dag_runner.errors import LoadingError
-    from pynb_dag_runner.loading import load, load_again, target_record
 
     if target is not None:
         return load(target, Path.cwd()), target_record(target, Path.cwd())
@@ -142,7 +142,7 @@ def _load(run: "Run", target: str | None) -> "tuple[PipelineDefinition | Pipelin
 
 def _build(pipeline: "PipelineDefinition | Pipeline", run: "Run", changed: dict[str, Any]) -> "Dag":
     """The graph with the run's own parameters and selection of tasks, and what is given now over them."""
-    from pynb_dag_runner.definitions import resumed_parameters
+    from pynb_dag_runner.api.definitions import resumed_parameters
 
     dag = build(pipeline, resumed_parameters(run.record, changed))
     settings = run.record.settings

@@ -13,17 +13,17 @@ from pynb_dag_runner.cli.after_run import Uploader, upload_now, upload_options
 from pynb_dag_runner.cli.inputs import TARGET_HELP, build, given_parameters, parameter_options
 from pynb_dag_runner.cli.json_output import json_text, task_document
 from pynb_dag_runner.cli.streams import stdout_for_result
-from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.model.outcomes import RunStatus
 
 if TYPE_CHECKING:
-    from pynb_dag_runner.console import RunConsole
-    from pynb_dag_runner.dag import Dag
-    from pynb_dag_runner.definitions import PipelineDefinition
+    from pynb_dag_runner.api.definitions import PipelineDefinition
+    from pynb_dag_runner.api.pipelines import Pipeline
+    from pynb_dag_runner.execute.prestart import WarmProcesses
+    from pynb_dag_runner.execute.runner import RunResult
     from pynb_dag_runner.executors import StartExecutor
-    from pynb_dag_runner.pipelines import Pipeline
+    from pynb_dag_runner.model.graph import Dag
+    from pynb_dag_runner.reports.console import RunConsole
     from pynb_dag_runner.run_folder.records import SettingsRecord
-    from pynb_dag_runner.runner import RunResult
-    from pynb_dag_runner.warm import WarmProcesses
 
 EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED: 130}
 
@@ -106,8 +106,8 @@ def run(
     _check(upstream and not tasks, wait_for_nodes and ray_address is None)
     check_engine(executor or "ray", ray_address, num_cpus)
     with stdout_for_result() as out, _warm(target, executor, ray_address, dry_run, html) as warm:
-        from pynb_dag_runner.loading import load, target_record
-        from pynb_dag_runner.runner import run_dag
+        from pynb_dag_runner.api.loading import load, target_record
+        from pynb_dag_runner.execute.runner import run_dag
 
         pipeline = load(target, Path.cwd())
         engine: dict[str, Any] = {"executor": executor or executor_for(pipeline, ray_address), "num_cpus": num_cpus}
@@ -140,7 +140,7 @@ def _warm(
     target: str, executor: str | None, ray_address: str | None, dry_run: bool, html: bool
 ) -> "AbstractContextManager[WarmProcesses | None]":
     """For a single notebook: its processes import while this one does, which takes as long as the notebook's start."""
-    from pynb_dag_runner.warm import WarmProcesses, is_probably_notebook
+    from pynb_dag_runner.execute.prestart import WarmProcesses, is_probably_notebook
 
     if executor in (None, "process") and ray_address is None and not dry_run and is_probably_notebook(Path(target)):
         return WarmProcesses(hosts=True, notebooks=True, html=html)
@@ -149,7 +149,7 @@ def _warm(
 
 def executor_for(pipeline: "PipelineDefinition | Pipeline", ray_address: str | None) -> Literal["ray", "process"]:
     """A single notebook has nothing to share out: starting Ray would be most of its time."""
-    from pynb_dag_runner.definitions import NotebookDefinition
+    from pynb_dag_runner.api.definitions import NotebookDefinition
 
     return "process" if isinstance(pipeline, NotebookDefinition) and ray_address is None else "ray"
 
@@ -171,7 +171,7 @@ def _check(upstream_of_nothing: bool, wait_for_no_cluster: bool) -> None:
 def _plan(dag: "Dag", as_json: bool) -> str:
     """What ``--dry-run`` prints."""
     from pynb_dag_runner.cli.dry_run import plan_document, plan_text
-    from pynb_dag_runner.recording import redactor_for
+    from pynb_dag_runner.execute.run_records import redactor_for
 
     redactor = redactor_for(dag)
     return json_text(plan_document(dag, redactor)) if as_json else plan_text(dag, Path.cwd(), redactor)
@@ -202,7 +202,7 @@ def run_console(
     Args:
         attempts_before: of a resumed run, for each task how many attempts were made before.
     """
-    from pynb_dag_runner.console import RunConsole
+    from pynb_dag_runner.reports.console import RunConsole
 
     before = attempts_before or {}
     attempts = {task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks}

@@ -12,8 +12,8 @@ from pynb_dag_runner.cli.reading import only_reading
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pynb_dag_runner.reports.styled_text import Line
     from pynb_dag_runner.run_folder import Run
-    from pynb_dag_runner.telling import Line
 
 
 @click.command(short_help="Status, timings and errors of a run.")
@@ -40,9 +40,9 @@ def show(run_dir: Path, as_json: bool) -> int:
 def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
     """Head, table of tasks, failures, warnings, and what to look at next."""
     from pynb_dag_runner.cli.tables import aligned
+    from pynb_dag_runner.reports.styled_text import Styled, failure_lines, printable, shown_path
     from pynb_dag_runner.reports.wording import kernel_notes
     from pynb_dag_runner.run_folder import paths
-    from pynb_dag_runner.telling import Styled, failure_lines, printable, shown_path
 
     lines = [line for task in run.tasks if task.failure for line in failure_lines(task, run.folder, cwd)]
     lines += [(Styled(f"  warning: {printable(warning)}", "yellow"),) for warning in run.warnings]
@@ -60,7 +60,7 @@ def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
 def _head(run: "Run", cwd: Path) -> "Iterator[Line]":
     """A row for each thing that is known of the run as a whole."""
     from pynb_dag_runner.cli.tables import status_text, time_text
-    from pynb_dag_runner.telling import Styled, duration_text, printable, shown_path
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, printable, shown_path
 
     rows: list[tuple[str, str | Styled]] = [
         ("run", printable(run.id)),
@@ -88,7 +88,7 @@ def _cut(text: str, limit: int = 100) -> str:
 def _tasks(run: "Run") -> "Iterator[Line]":
     """The table's heading, and a row for each task."""
     from pynb_dag_runner.cli.tables import heading, status_text
-    from pynb_dag_runner.telling import Styled, duration_text, first_line, printable
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, first_line, printable
 
     yield heading("task", "status", "started", "duration", "attempts", "error")
     for task in run.tasks:

@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 import click
 
-from pynb_dag_runner.telling import STYLES, Line, Styled
+from pynb_dag_runner.reports.styled_text import STYLES, Line, Styled
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
 """ECMA-48, section 8.3.117 (select graphic rendition)."""

@@ -1,11 +1,14 @@
-"""Executors run a picklable call elsewhere and give a stream of events; they know no task and no folder."""
+"""Executors: they run a picklable call elsewhere, on Ray or not, and give a stream of events.
+
+It may import ``errors`` and ``processes``; it must not know tasks, notebooks or run folders.
+"""
 
 from collections.abc import Callable
 from typing import Literal
 
 from pynb_dag_runner.executors.base import Executor
-from pynb_dag_runner.executors.hosting import Host
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 StartExecutor = Callable[[Callable[[], Host], PrivateDirectory], Executor]
 """Starts an executor. What it is given makes a process for jobs, and holds all that is temporary, until the executor is
@@ -33,7 +36,7 @@ def executor_factory(
 
             return InlineExecutor()
         if name == "process":
-            from pynb_dag_runner.executors.on_processes import ProcessExecutor
+            from pynb_dag_runner.executors.process import ProcessExecutor
 
             return ProcessExecutor(directory, num_cpus=num_cpus, new_host=new_host)
         from pynb_dag_runner.executors.on_ray import RayExecutor

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, Protocol
 
-from pynb_dag_runner.module_files import Imports, own_imports
-from pynb_dag_runner.project import PackedProject
+from pynb_dag_runner.executors.project import PackedProject
+from pynb_dag_runner.processes.module_files import Imports, own_imports
 
 Handle = NewType("Handle", object)
 """Stands for a kept value; only the executor that gave it can make use of it."""

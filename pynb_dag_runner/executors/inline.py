@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pynb_dag_runner import marks
 from pynb_dag_runner.executors.base import (
     Handle,
     Job,
@@ -25,9 +24,10 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
-from pynb_dag_runner.module_files import make_findable
-from pynb_dag_runner.pickling import InputError, dumps, loads, loads_input
-from pynb_dag_runner.project import PackedProject
+from pynb_dag_runner.executors.project import PackedProject
+from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.module_files import make_findable
+from pynb_dag_runner.processes.pickling import InputError, dumps, loads, loads_input
 
 
 class InlineExecutor:

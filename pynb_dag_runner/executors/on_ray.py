@@ -26,16 +26,16 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
-from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
+from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
+from pynb_dag_runner.executors.project import PackedProject
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_lanes import Lanes
 from pynb_dag_runner.executors.ray_relay import Began, Request, SharedProject, ValueFollows, relay, send_signal
 from pynb_dag_runner.executors.ray_session import RaySession
 from pynb_dag_runner.executors.ray_store import RayStore
-from pynb_dag_runner.pickling import dumps, loads
-from pynb_dag_runner.private_directory import PrivateDirectory
-from pynb_dag_runner.project import PackedProject
+from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 _WINDOW_PER_CPU = 8
 """Jobs handed to Ray beyond what can run: enough to hide the hand-over, few enough that waiting on them stays cheap."""

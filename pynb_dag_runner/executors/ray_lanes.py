@@ -30,13 +30,13 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
-from pynb_dag_runner.executors.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosting import Ended, Host
+from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
+from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
 from pynb_dag_runner.executors.ray_errors import death_of, lost_input
 from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
 from pynb_dag_runner.executors.ray_store import RayStore
-from pynb_dag_runner.pickling import dumps, loads
-from pynb_dag_runner.private_directory import is_same_user
+from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.private_directory import is_same_user
 
 _PATIENCE_S = 0.05
 """How long a lane for other resources may wait before those that work let Ray choose again after each job."""

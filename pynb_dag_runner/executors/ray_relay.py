@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.executors.base import Limits, LimitsOver
-from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.hosting import Ended, Host
-from pynb_dag_runner.executors.variables import changed_since, with_variables
+from pynb_dag_runner.executors.hosts.frames import Frame
+from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
+from pynb_dag_runner.executors.hosts.variables import changed_since, with_variables
+from pynb_dag_runner.executors.project import ROOTS_VARIABLE, here, unpack
 from pynb_dag_runner.executors.watchdog import Watchdog, is_watched
-from pynb_dag_runner.module_files import Imports, moved
-from pynb_dag_runner.pickling import dumps
-from pynb_dag_runner.private_directory import PrivateDirectory, is_same_user
-from pynb_dag_runner.process_table import start_of
-from pynb_dag_runner.project import ROOTS_VARIABLE, here, unpack
+from pynb_dag_runner.processes.module_files import Imports, moved
+from pynb_dag_runner.processes.pickling import dumps
+from pynb_dag_runner.processes.private_directory import PrivateDirectory, is_same_user
+from pynb_dag_runner.processes.process_table import start_of
 
 RESCUE_BOUND_S = 120.0
 """What a job's rescue may take."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynb_dag_runner.process_table import describe_exit
+from pynb_dag_runner.processes.process_table import describe_exit
 
 _NAMES = ("gcs_server", "raylet")
 _REACHED_BOUND_S = 2.0

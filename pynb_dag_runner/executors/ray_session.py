@@ -13,11 +13,11 @@ from typing import Any
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors import ray_joining, ray_start
-from pynb_dag_runner.executors.machine import usable_cpus
 from pynb_dag_runner.executors.ray_servers import Lifeline, Servers
 from pynb_dag_runner.executors.ray_tokens import Tokens
 from pynb_dag_runner.executors.watchdog import Watchdog
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.processes.machine import usable_cpus
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 START_BOUND_S = 120.0
 """Ray normally starts in 3 to 10 s; it is known to hang for ever on some machines (ray issues 50474, 62883)."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pynb_dag_runner.executors.base import Handle
-from pynb_dag_runner.pickling import dumps
+from pynb_dag_runner.processes.pickling import dumps
 
 
 class RayStore:

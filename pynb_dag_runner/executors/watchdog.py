@@ -3,8 +3,8 @@
 import os
 import subprocess
 
-from pynb_dag_runner import marks
-from pynb_dag_runner.private_directory import MARK_VARIABLE, PrivateDirectory
+from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.private_directory import MARK_VARIABLE, PrivateDirectory
 
 _OWN_VARIABLES = "PYNB_DAG_RUNNER_"
 _KEEP_ENVIRONMENT = "SPT_NOENV"

@@ -1,7 +1,11 @@
-"""Reports drawn from a read run alone, so that the folder of any old run can be drawn again.
+"""What people see of a run: its report, its notebooks' pages, and lines on a terminal.
+
+Reports are drawn from a read run alone, so that the folder of any old run can be drawn again.
 
 ``report.html`` is for people with a browser, ``summary.md`` for the job summaries of CI systems; graphs also come as
 mermaid, dot or SVG. Nothing here runs or decides anything.
+
+It may import values, processes and the run folder; it must not know how a run is executed.
 """
 
 from typing import TYPE_CHECKING, Literal, get_args

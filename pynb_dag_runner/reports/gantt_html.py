@@ -8,7 +8,7 @@ long for each; all text in them goes through ``text``, the rest is numbers and w
 from dataclasses import dataclass
 from itertools import cycle
 
-from pynb_dag_runner.outcome import Outcome
+from pynb_dag_runner.model.outcomes import Outcome
 from pynb_dag_runner.reports.gantt import Bar, Gantt, Row
 from pynb_dag_runner.reports.templating import render, text
 from pynb_dag_runner.reports.wording import cut, duration, state_word

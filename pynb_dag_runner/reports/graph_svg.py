@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pynb_dag_runner.outcome import TaskStatus
+from pynb_dag_runner.model.outcomes import TaskStatus
 from pynb_dag_runner.reports.graph import Graph, Node, layers, numbered_edges
 from pynb_dag_runner.reports.layout import Layout, Place, layered_layout
 from pynb_dag_runner.reports.templating import render, text

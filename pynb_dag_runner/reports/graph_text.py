@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from pynb_dag_runner.outcome import RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
 from pynb_dag_runner.reports.graph import Graph, Node, layers, numbered_edges
 from pynb_dag_runner.reports.wording import State, cut, printable, state_word
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports.gantt import gantt_of_run
 from pynb_dag_runner.reports.gantt_html import gantt_html
 from pynb_dag_runner.reports.graph import graph_of_run

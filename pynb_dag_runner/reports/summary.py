@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports.gantt import Bar, gantt_of_run
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_text import mermaid, mermaid_text

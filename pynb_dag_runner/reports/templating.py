@@ -4,7 +4,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pynb_dag_runner.reports import wording
-from pynb_dag_runner.template_cache import template_cache
+from pynb_dag_runner.reports.template_cache import template_cache
 
 if TYPE_CHECKING:
     import jinja2

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 
-from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
 State = TaskStatus | RunStatus | Outcome

@@ -18,19 +18,10 @@ import pydantic_core
 
 from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, Warned
-from pynb_dag_runner.json_values import decode
-from pynb_dag_runner.outcome import RunStatus, TaskStatus
+from pynb_dag_runner.model.json_values import decode
+from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
-from pynb_dag_runner.run_folder.inside import (
-    MAX_VALUES,
-    check_values,
-    existing,
-    lines_inside,
-    names_inside,
-    read_inside,
-    regular_files,
-)
 from pynb_dag_runner.run_folder.records import (
     SCHEMA_VERSION,
     AttemptRecord,
@@ -45,6 +36,15 @@ from pynb_dag_runner.run_folder.records import (
     TrackingRecord,
 )
 from pynb_dag_runner.run_folder.run import AttemptDetails, AttemptRun, Run, TaskRun
+from pynb_dag_runner.run_folder.safe_read import (
+    MAX_VALUES,
+    check_values,
+    existing,
+    lines_inside,
+    names_inside,
+    read_inside,
+    regular_files,
+)
 
 STALE_AFTER_S = 60.0
 """A driver on another host counts as dead when ``events.jsonl`` was not touched for so long (it does every 10 s)."""

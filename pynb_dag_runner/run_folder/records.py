@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.stored_types import AttemptNumber, StoredInteger, StoredTime
+from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.stored_types import AttemptNumber, StoredInteger, StoredTime
 
 SCHEMA_VERSION = "1.0"
 """Major: an old reader would misread the folder. Minor: keys were added."""

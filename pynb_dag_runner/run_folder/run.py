@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pynb_dag_runner.outcome import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder.records import KernelStart, Metric, OptionsRecord, RunRecord
 
 

@@ -19,8 +19,8 @@ import pydantic_core
 from pynb_dag_runner.errors import OutputDirectoryError, RecordingError
 from pynb_dag_runner.events import RecordedEvent
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.arrivals import Arrivals
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
+from pynb_dag_runner.run_folder.file_parts import Arrivals
 from pynb_dag_runner.run_folder.records import AttemptRecord, RunRecord, TaskRecord
 
 _ID_TRIES = 100
@@ -138,7 +138,7 @@ class RunWriter:
             os.utime(self.folder / paths.EVENTS)
 
     def part(self, attempt_folder: Path, path: PurePosixPath, data: bytes, *, last: bool) -> None:
-        """A part of a file of an attempt; see :class:`~pynb_dag_runner.run_folder.arrivals.Arrivals`."""
+        """A part of a file of an attempt; see :class:`~pynb_dag_runner.run_folder.file_parts.Arrivals`."""
         with self._recording():
             self._arrivals.take(attempt_folder, path, data, last=last)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.client import MlflowStore, open_store
-from mlflow_bridge.local_ui import free_port, running_server
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.store import MlflowStore, open_store
+from mlflow_bridge.store.local_ui import free_port, running_server
+from mlflow_bridge.store.target import resolve_target
 
 FOREIGN_WARNINGS = (
     # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates.

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_bridge.client import MlflowStore
+from mlflow_bridge.store import MlflowStore
 from tests.bridge.run_folders import Attempt, Task, make_run
 
 (COMMAND,) = importlib.metadata.entry_points(group="pynb_dag_runner.commands", name="upload")

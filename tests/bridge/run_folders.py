@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pynb_dag_runner.events import AttemptStarted, RunStarted
-from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import (
     AttemptRecord,

@@ -18,9 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mlflow_bridge import TargetError
-from mlflow_bridge.local_ui import free_port, serve
-from mlflow_bridge.target import resolve_target
-from pynb_dag_runner.outcome import RunStatus
+from mlflow_bridge.store.local_ui import free_port, serve
+from mlflow_bridge.store.target import resolve_target
+from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import RUN_ID, Task, make_run
 
@@ -132,7 +132,7 @@ def test_a_store_that_does_not_answer_is_exit_code_1(tmp_path: Path) -> None:
 
 def test_loading_the_commands_loads_neither_MLflow_nor_what_runs_tasks() -> None:
     code = (
-        "import sys, mlflow_bridge, mlflow_bridge.cli, mlflow_bridge.uploading\n"
+        "import sys, mlflow_bridge, mlflow_bridge.cli.commands, mlflow_bridge.upload.one_run\n"
         "heavy = {'mlflow', 'ray', 'papermill', 'nbconvert', 'sqlalchemy'}\n"
         "print(heavy & {name.split('.')[0] for name in sys.modules})"
     )
@@ -168,7 +168,7 @@ def test_an_address_of_another_host_is_refused() -> None:
 
 @contextmanager
 def running_ui(uri: str, port: int) -> Iterator[subprocess.Popen[str]]:
-    code = "from mlflow_bridge.cli import ui; ui()"
+    code = "from mlflow_bridge.cli.commands import ui; ui()"
     command = [sys.executable, "-c", code, "--tracking-uri", uri, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

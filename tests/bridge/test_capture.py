@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from mlflow_bridge import UploadOutcome, upload
-from mlflow_bridge.captured import read_captured
-from mlflow_bridge.captured_values import NOTHING, Captured
+from mlflow_bridge.model.captured_values import NOTHING, Captured
+from mlflow_bridge.source.captured_database import read_captured
 from pynb_dag_runner import Pipeline, RunResult, read_run
 from tests.bridge.mlflow_contents import Contents
 

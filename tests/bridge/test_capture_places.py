@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.captured import read_captured
+from mlflow_bridge.source.captured_database import read_captured
 from pynb_dag_runner import Pipeline, Secret, read_run
-from pynb_dag_runner.private_directory import SCRATCH_VARIABLE
-from pynb_dag_runner.redaction import MASK
+from pynb_dag_runner.processes.private_directory import SCRATCH_VARIABLE
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.arrivals import Arrivals
-from pynb_dag_runner.work.attempt import run_attempt
-from pynb_dag_runner.work.messages import AttemptSpec, FilePart, FunctionWork
+from pynb_dag_runner.run_folder.file_parts import Arrivals
+from pynb_dag_runner.secrets.masking import MASK
+from pynb_dag_runner.worker.attempt import run_attempt
+from pynb_dag_runner.worker.messages import AttemptSpec, FilePart, FunctionWork
 from tests.bridge.captures import attempt_at
 from tests.bridge.mlflow_contents import Contents
 from tests.faults.leaks import SECRET, SIMPLE, assert_nowhere

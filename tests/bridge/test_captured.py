@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge import untrusted_database
-from mlflow_bridge.captured import read_captured
-from mlflow_bridge.captured_values import NOTHING
+from mlflow_bridge.model.captured_values import NOTHING
+from mlflow_bridge.source import untrusted_database
+from mlflow_bridge.source.captured_database import read_captured
 from pynb_dag_runner.run_folder import AttemptRun
 from tests.bridge.captures import OTHER, RUN, TABLES, insert_run, make_capture
 

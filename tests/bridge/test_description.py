@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mlflow_bridge.description import (
+from mlflow_bridge.limits import MAX_TAG_CHARACTERS
+from mlflow_bridge.mapping.notes import (
     Places,
     attempt_note,
     defused,
@@ -12,8 +13,7 @@ from mlflow_bridge.description import (
     pipeline_note,
     task_note,
 )
-from mlflow_bridge.limits import MAX_TAG_CHARACTERS
-from pynb_dag_runner.outcome import Outcome, RunStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from pynb_dag_runner.run_folder import Run, read_run
 from tests.bridge.run_folders import SKIPPED, VALUE_ERROR, Attempt, Task, make_run
 

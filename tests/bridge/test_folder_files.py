@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_bridge.errors import UploadError
-from mlflow_bridge.folder_files import named, open_inside
+from mlflow_bridge.source.folder_files import named, open_inside
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from mlflow_bridge.limits import MAX_KEY_CHARACTERS, artifact_name, batches, cut, legal_keys
-from mlflow_bridge.values import MetricPoint
+from mlflow_bridge.model.values import MetricPoint
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import pytest
 
 import mlflow_bridge
 from mlflow_bridge import UploadFailure, UploadOutcome, UploadResult, upload, upload_many
-from mlflow_bridge.client import open_store
-from mlflow_bridge.finding import find_sources
-from mlflow_bridge.many import jobs_for
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.source.discovery import find_sources
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.target import resolve_target
+from mlflow_bridge.upload.batch import jobs_for
 from pynb_dag_runner.errors import RunFolderError, UsageError
-from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.many_runs import (
     NONE,
     SMALL,

@@ -3,17 +3,10 @@ from typing import Any
 
 import pytest
 
-from mlflow_bridge.keys import task_key
-from mlflow_bridge.mapping import (
-    RUN_STATUSES,
-    TASK_STATUSES,
-    flattened,
-    map_attempt,
-    map_pipeline,
-    map_task,
-)
-from mlflow_bridge.values import MappedRun, MlflowStatus
-from pynb_dag_runner.outcome import Outcome, RunStatus, TaskStatus
+from mlflow_bridge.mapping.runs import RUN_STATUSES, TASK_STATUSES, flattened, map_attempt, map_pipeline, map_task
+from mlflow_bridge.model.values import MappedRun, MlflowStatus
+from mlflow_bridge.tags import task_key
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import AttemptDetails, Run, read_attempt_details, read_run
 from pynb_dag_runner.run_folder.records import GitRecord
 from tests.bridge.run_folders import RUN_ID, SKIPPED, START_MS, Attempt, Task, make_run

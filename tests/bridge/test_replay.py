@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.captured_values import Captured, CapturedModel, CapturedRun
-from mlflow_bridge.replay import Replay, mlmodel_text, replayed
-from mlflow_bridge.values import MetricPoint, MlflowStatus
-from pynb_dag_runner.outcome import Outcome
+from mlflow_bridge.mapping.native import Replay, mlmodel_text, replayed
+from mlflow_bridge.model.captured_values import Captured, CapturedModel, CapturedRun
+from mlflow_bridge.model.values import MetricPoint, MlflowStatus
+from pynb_dag_runner.model.outcomes import Outcome
 from pynb_dag_runner.run_folder import AttemptDetails, read_run
 from tests.bridge.captures import MODEL
 from tests.bridge.run_folders import RUN_ID, START, START_MS, Attempt, Task, make_run

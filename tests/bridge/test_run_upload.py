@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.after_run import prepare
+from mlflow_bridge.cli.after_run import prepare
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.targets.faulty_proxy import Fault, faulty_proxy
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write

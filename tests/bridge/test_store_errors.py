@@ -14,8 +14,8 @@ from threading import Thread
 import pytest
 
 from mlflow_bridge import StoreError, TargetError
-from mlflow_bridge.client import open_store
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.target import resolve_target
 
 
 def opening(uri: str) -> str:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_bridge.errors import TargetError
-from mlflow_bridge.links import artifact_link, run_link
-from mlflow_bridge.target import resolve_target
+from mlflow_bridge.mapping.links import artifact_link, run_link
+from mlflow_bridge.store.target import resolve_target
 
 
 def test_the_default_is_a_file_in_the_current_directory(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.captured_values import Captured, CapturedAssessment, CapturedTrace
-from mlflow_bridge.replay import replayed
-from mlflow_bridge.task_traces import ReplayedTrace, new_ids, with_ids
-from pynb_dag_runner.outcome import Outcome
+from mlflow_bridge.mapping.native import replayed
+from mlflow_bridge.mapping.task_traces import ReplayedTrace, new_ids, with_ids
+from mlflow_bridge.model.captured_values import Captured, CapturedAssessment, CapturedTrace
+from pynb_dag_runner.model.outcomes import Outcome
 from pynb_dag_runner.run_folder import AttemptDetails, read_run
 from tests.bridge.run_folders import RUN_ID, Attempt, Task, make_run
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge import StoreError, traces, upload
-from mlflow_bridge.client import MlflowStore
-from mlflow_bridge.traces import Trace, trace_of
-from mlflow_bridge.uploading import upload_folder
-from pynb_dag_runner.outcome import Outcome, RunStatus
+from mlflow_bridge import StoreError, upload
+from mlflow_bridge.mapping import timeline
+from mlflow_bridge.mapping.timeline import Trace, trace_of
+from mlflow_bridge.store import MlflowStore
+from mlflow_bridge.upload.one_run import upload_folder
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from pynb_dag_runner.run_folder import read_run
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import SKIPPED, START, VALUE_ERROR, Attempt, Task, make_run
@@ -70,7 +71,7 @@ def test_ids_stay_and_differ_between_runs_and_experiments(tmp_path: Path) -> Non
 def test_a_large_run_loses_attempts_first_and_then_its_shortest_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traces, "MAX_SPANS", 6)
+    monkeypatch.setattr(timeline, "MAX_SPANS", 6)
     tasks = [Task(name=f"t{n}", attempts=(Attempt(seconds=10 - n),)) for n in range(4)]
     names = [span.name for span in trace(tmp_path / "some", *tasks).spans]
     assert names == ["digits", "t0", "t1", "t2", "t3"]

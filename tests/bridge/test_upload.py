@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_bridge import UploadError, UploadOutcome, upload, upload_many
-from pynb_dag_runner.outcome import Outcome, RunStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from pynb_dag_runner.run_folder.records import Error
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import SKIPPED, START_MS, VALUE_ERROR, Attempt, Task, make_run

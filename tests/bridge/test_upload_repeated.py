@@ -12,15 +12,15 @@ from typing import Any, cast
 import pytest
 
 from mlflow_bridge import StoreError, UploadError, UploadOutcome, upload
-from mlflow_bridge.client import MlflowStore, open_store
-from mlflow_bridge.converging import superseded
-from mlflow_bridge.keys import RUN_ID as RUN_ID_TAG
-from mlflow_bridge.keys import SUPERSEDED, UPLOAD
-from mlflow_bridge.store import TrackingStore
-from mlflow_bridge.target import resolve_target
-from mlflow_bridge.uploading import upload_folder
-from mlflow_bridge.values import Batch
-from pynb_dag_runner.outcome import Outcome, RunStatus
+from mlflow_bridge.model.values import Batch
+from mlflow_bridge.store import MlflowStore, open_store
+from mlflow_bridge.store.protocol import TrackingStore
+from mlflow_bridge.store.target import resolve_target
+from mlflow_bridge.tags import RUN_ID as RUN_ID_TAG
+from mlflow_bridge.tags import SUPERSEDED, UPLOAD
+from mlflow_bridge.upload.deduplicate import superseded
+from mlflow_bridge.upload.one_run import upload_folder
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import RUN_ID, Attempt, Task, make_run
 

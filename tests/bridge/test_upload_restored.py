@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from mlflow_bridge import UploadError, UploadOutcome
-from mlflow_bridge.client import open_store
-from mlflow_bridge.target import resolve_target
-from mlflow_bridge.uploading import upload_folder
-from pynb_dag_runner.outcome import Outcome
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.target import resolve_target
+from mlflow_bridge.upload.one_run import upload_folder
+from pynb_dag_runner.model.outcomes import Outcome
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import Attempt, Task, make_run
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from mlflow_bridge import StoreError, UploadOutcome, upload
-from mlflow_bridge.client import MlflowStore
-from mlflow_bridge.keys import NOTE
-from mlflow_bridge.uploading import preview, upload_folder
+from mlflow_bridge.store import MlflowStore
+from mlflow_bridge.tags import NOTE
+from mlflow_bridge.upload.one_run import preview, upload_folder
 from pynb_dag_runner import Pipeline, tracking
-from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.test_upload_repeated import cut_off_at, number_of_calls, watched
 

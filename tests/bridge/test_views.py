@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mlflow_bridge import StoreError, upload
-from mlflow_bridge.client import MlflowStore
 from mlflow_bridge.limits import MAX_EXPERIMENT_TAG_CHARACTERS
-from mlflow_bridge.uploading import upload_folder
-from mlflow_bridge.views import VIEW, VIEW_DIGEST, view_tags
+from mlflow_bridge.mapping.saved_view import VIEW, VIEW_DIGEST, view_tags
+from mlflow_bridge.store import MlflowStore
+from mlflow_bridge.upload.one_run import upload_folder
 from pynb_dag_runner import Pipeline, UsageError, tracking
 from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.run_folder.records import GitRecord

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from pynb_dag_runner import Pipeline, RunStatus, read_run
-from pynb_dag_runner.dag import Task
+from pynb_dag_runner.model.graph import Task
 
 CACHE: list[int] = []
 LIMIT = 1

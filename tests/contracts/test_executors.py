@@ -29,8 +29,8 @@ from pynb_dag_runner.executors.base import (
     LimitsOver,
     Resources,
 )
-from pynb_dag_runner.executors.hosting import Host, HostServer
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.executors.hosts.supervisor import Host, HostServer
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 
 @pytest.fixture(scope="module", params=EXECUTOR_NAMES)
@@ -44,7 +44,7 @@ def executor(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Ite
 def hosted(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Executor]:
     """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
     name, _, forked = request.param.partition(", ")
-    server = HostServer(("pynb_dag_runner.work.attempt",) if forked else (), directory.path)
+    server = HostServer(("pynb_dag_runner.worker.attempt",) if forked else (), directory.path)
     started = executor_factory(name, num_cpus=2)(server.new_host, directory)
     yield started
     started.close()

@@ -17,15 +17,15 @@ import pytest
 
 from pynb_dag_runner import Pipeline, RunStatus
 from pynb_dag_runner.executors.base import Limits
-from pynb_dag_runner.executors.frames import Frame
-from pynb_dag_runner.executors.hosting import Ended, Host, HostServer
-from pynb_dag_runner.fork_server.client import ForkServer, ask
-from pynb_dag_runner.fork_server.wire import ForkRequest
-from pynb_dag_runner.module_files import own_imports
-from pynb_dag_runner.private_directory import PrivateDirectory
-from pynb_dag_runner.process_table import with_mark
+from pynb_dag_runner.executors.hosts.frames import Frame
+from pynb_dag_runner.executors.hosts.supervisor import Ended, Host, HostServer
+from pynb_dag_runner.processes.fork_server.client import ForkServer, ask
+from pynb_dag_runner.processes.fork_server.wire import ForkRequest
+from pynb_dag_runner.processes.module_files import own_imports
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
+from pynb_dag_runner.processes.process_table import with_mark
 
-MODULES = ("pynb_dag_runner.work.attempt", "pynb_dag_runner.work.notebook")
+MODULES = ("pynb_dag_runner.worker.attempt", "pynb_dag_runner.worker.notebook.evaluation")
 
 
 @pytest.fixture(params=["forked", "started"])
@@ -93,7 +93,7 @@ def test_it_is_forked(directory: PrivateDirectory) -> None:
     command = psutil.Process(host.pid).cmdline()
     host.close()
     server.close()
-    assert "pynb_dag_runner.fork_server.server" in command
+    assert "pynb_dag_runner.processes.fork_server.server" in command
 
 
 def changes_everything() -> Generator[object]:

@@ -20,8 +20,8 @@ from pynb_dag_runner.executors.base import (
     Keep,
     Resources,
 )
-from pynb_dag_runner.executors.hosting import Host
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 SMALL = Resources(num_cpus=0.5)
 

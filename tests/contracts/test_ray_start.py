@@ -15,9 +15,9 @@ import ray
 
 from pynb_dag_runner.executors import executor_factory, ray_start
 from pynb_dag_runner.executors.base import Executor, Job, JobEnded, JobEvent, JobKept, JobMessage, Keep
-from pynb_dag_runner.executors.hosting import Host
-from pynb_dag_runner.private_directory import MARK_VARIABLE, PrivateDirectory
-from pynb_dag_runner.process_table import with_mark
+from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.processes.private_directory import MARK_VARIABLE, PrivateDirectory
+from pynb_dag_runner.processes.process_table import with_mark
 
 EXCHANGED = {
     "node.Node": ("start_monitor", "start_log_monitor", "start_api_server"),
@@ -53,8 +53,8 @@ def test_the_wait_for_a_servers_file_lets_other_threads_run(tmp_path: Path) -> N
 AT_A_SIGNAL = """
 import os, signal, sys, threading
 from pynb_dag_runner.executors import executor_factory
-from pynb_dag_runner.executors.hosting import Host
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 heard = []
 signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
@@ -172,7 +172,7 @@ def test_large_values_go_through_the_object_store(lean: Executor) -> None:
 WITH_RESOURCES = """
 import json, ray
 from pynb_dag_runner.executors.on_ray import RayExecutor
-from pynb_dag_runner.private_directory import PrivateDirectory
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
 init = ray.init
 ray.init = lambda **options: init(**{**options, "num_gpus": 2, "resources": {"disk": 2}})
 from pynb_dag_runner.executors.base import Job, JobMessage, Resources

@@ -9,8 +9,8 @@ PROGRAM = """
 
     from pynb_dag_runner.executors import executor_factory
     from pynb_dag_runner.executors.base import Job, JobEnded, JobKept, Keep, Resources
-    from pynb_dag_runner.executors.hosting import Host
-    from pynb_dag_runner.private_directory import PrivateDirectory
+    from pynb_dag_runner.executors.hosts.supervisor import Host
+    from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
     def keep():
         yield Keep({1})

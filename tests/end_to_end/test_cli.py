@@ -67,7 +67,7 @@ import sys
 from pynb_dag_runner.cli import main
 code = main(["{command}", sys.argv[1]])
 heavy = {{"rich", "psutil", "jinja2", "cloudpickle", "ray", "papermill"}}
-heavy |= {{"pynb_dag_runner.dag", "pynb_dag_runner.console", "pynb_dag_runner.reports.graph"}}
+heavy |= {{"pynb_dag_runner.model.graph", "pynb_dag_runner.reports.console", "pynb_dag_runner.reports.graph"}}
 print(code, sorted(heavy & set(sys.modules)))
 """
     place = folder if command == "show" else folder.parent

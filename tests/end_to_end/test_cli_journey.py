@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.outcome import RunStatus, TaskStatus
+from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import read_run
 from tests.end_to_end.cli_process import PATIENCE_S, PROGRAM, environment, pynb, write
 

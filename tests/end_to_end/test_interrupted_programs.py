@@ -11,10 +11,10 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from pynb_dag_runner import RunStatus, find_runs, read_run
+from pynb_dag_runner.api.programs import passes_interruptions_on
 from pynb_dag_runner.errors import UsageError
-from pynb_dag_runner.interrupts import Interrupts
-from pynb_dag_runner.programs import passes_interruptions_on
-from pynb_dag_runner.runner import RunResult
+from pynb_dag_runner.execute.runner import RunResult
+from pynb_dag_runner.execute.signals import Interrupts
 from tests.end_to_end.test_interrupts import wait_for
 
 BOUND_S = 60.0

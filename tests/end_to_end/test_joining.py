@@ -16,7 +16,7 @@ import pytest
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.ray_joining import address_by_own_node, error_in
 from pynb_dag_runner.executors.ray_tokens import Tokens
-from pynb_dag_runner.process_table import end_marked, with_mark
+from pynb_dag_runner.processes.process_table import end_marked, with_mark
 from tests.end_to_end.cli_process import environment, pynb, write
 
 TOKEN = "0f" * 32

@@ -7,12 +7,11 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import PipelineError, TaskStatus, read_run
-from pynb_dag_runner.definitions import notebook_pipeline
-from pynb_dag_runner.work import translator
-from pynb_dag_runner.work.kernels import choosing
-from pynb_dag_runner.work.languages import of_notebook
-from pynb_dag_runner.work.local_papermill import papermill_translators
-from pynb_dag_runner.work.notebook_source import read_notebook
+from pynb_dag_runner.api.definitions import notebook_pipeline
+from pynb_dag_runner.notebooks import kernel_choice, translators
+from pynb_dag_runner.notebooks.languages import of_notebook
+from pynb_dag_runner.notebooks.papermill import papermill_translators
+from pynb_dag_runner.notebooks.source import read_notebook
 from tests.end_to_end.cli_process import pynb
 from tests.end_to_end.one_notebook import make_kernelspec, run_one
 
@@ -55,7 +54,7 @@ def bash(kernels: Path) -> None:
 @pytest.fixture
 def ir() -> None:
     try:
-        choosing.choose(None, {}, "R")
+        kernel_choice.choose(None, {}, "R")
     except LookupError:
         pytest.skip("there is no IRkernel; make test installs it where it may, as Debian's r-cran-irkernel")
 
@@ -253,11 +252,11 @@ def test_what_bash_has_not_is_refused(
     ],
 )
 def test_values_in_languages_that_write_them_differently(language: str, value: Any, written: str | None) -> None:
-    problems = translator.problems("some-kernel", language, {"x": value})
+    problems = translators.problems("some-kernel", language, {"x": value})
     if written is None:
         assert len(problems) == 1
         assert problems[0].startswith(f"parameter 'x' can't be written in {language}: ")
     else:
         assert problems == []
-        writer = translator.writer_of("some-kernel", language)
+        writer = translators.writer_of("some-kernel", language)
         assert papermill_translators.find_translator(writer, writer).codify({"x": value}).split("\n")[1] == written

@@ -11,9 +11,10 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus, UsageError, read_run, tracking
+from pynb_dag_runner.notebooks import kernelspecs
+from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.source import UnreadableNotebook, read_notebook
 from pynb_dag_runner.run_folder import read_attempt_details
-from pynb_dag_runner.work.kernels import OWN, specs
-from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
 from tests.end_to_end.one_notebook import run_one
 
 SOURCE = """
@@ -175,7 +176,7 @@ def test_a_kernel_for_another_language_that_is_not_there_is_found_before_the_run
 def test_another_installed_kernelspec_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "jupyter" / "kernels" / "other"
     folder.mkdir(parents=True)
-    own = specs.KernelSpecs().get_kernel_spec(OWN)
+    own = kernelspecs.KernelSpecs().get_kernel_spec(OWN)
     spec = {"argv": own.argv, "display_name": "Other", "language": "python", "env": {"WHICH": "other"}}
     (folder / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))

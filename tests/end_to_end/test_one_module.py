@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from pynb_dag_runner import find_runs, read_run
-from pynb_dag_runner.loading import load
+from pynb_dag_runner.api.loading import load
 from tests.end_to_end.cli_process import environment, pynb, write
 
 PIPELINE = """

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pynb_dag_runner import TaskStatus
-from pynb_dag_runner.work import bounds
-from pynb_dag_runner.work.descriptors import Descriptors, mark
-from pynb_dag_runner.work.outputs import Outputs
+from pynb_dag_runner.model import output_limits
+from pynb_dag_runner.worker.descriptors import Descriptors, mark
+from pynb_dag_runner.worker.notebook.outputs import Outputs
 from tests.end_to_end.one_notebook import make_kernelspec, outputs_of, run_one
 
 
@@ -116,7 +116,7 @@ def test_turns_without_end_are_kept_in_few_outputs() -> None:
         kept.stream(outputs, "stdout", f"out {number}\n")
         kept.stream(outputs, "stderr", f"err {number}\n")
     kept.refresh()
-    assert len(outputs) == bounds.CELL_TURNS + 2
+    assert len(outputs) == output_limits.CELL_TURNS + 2
     assert [(output.name, output.text) for output in outputs[:3]] == [
         ("stdout", "out 0\n"),
         ("stderr", "err 0\n"),
@@ -135,7 +135,7 @@ def test_much_text_in_turns_stays_within_its_bound_with_its_end() -> None:
         kept.stream(outputs, "stdout", f"{number} " + "x" * 50_000)
         kept.stream(outputs, "stderr", f"{number} " + "y" * 50_000)
     kept.refresh()
-    assert sum(len(output.text) for output in outputs) < 2 * bounds.CELL_TEXT_CHARACTERS
+    assert sum(len(output.text) for output in outputs) < 2 * output_limits.CELL_TEXT_CHARACTERS
     assert outputs[0].text.startswith("0 xxx")
     assert "199 xxx" in outputs[-2].text
     assert "199 yyy" in outputs[-1].text

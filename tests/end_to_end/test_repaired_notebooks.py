@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import TaskStatus, read_run
-from pynb_dag_runner.work.notebook_source import UnreadableNotebook, read_notebook
+from pynb_dag_runner.notebooks.source import UnreadableNotebook, read_notebook
 from tests.end_to_end.cli_process import pynb
 from tests.end_to_end.one_notebook import run_one
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.run_folder import paths, read_attempt_details, read_run
-from tests.runner.reported_runs import HOSTILE
+from tests.reports.reported_runs import HOSTILE
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.0"
 BAD = " ".join(HOSTILE)

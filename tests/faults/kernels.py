@@ -10,11 +10,12 @@ from typing import Any
 
 from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.fork_server.client import ServerPlace
-from pynb_dag_runner.private_directory import PrivateDirectory
-from pynb_dag_runner.work.kernels import OWN, servers
-from pynb_dag_runner.work.kernels.kernel import Kernel
-from pynb_dag_runner.work.logs import Log
+from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.processes.fork_server.client import ServerPlace
+from pynb_dag_runner.processes.private_directory import PrivateDirectory
+from pynb_dag_runner.worker.kernels import servers
+from pynb_dag_runner.worker.kernels.kernel import Kernel
+from pynb_dag_runner.worker.logs import Log
 
 MARK = "PYNB_DAG_RUNNER_TEST"
 """Like those of an attempt, which differ from kernel to kernel and count as no obstacle for a preload."""

@@ -12,10 +12,7 @@ from textwrap import dedent
 
 import nbformat
 
-from pynb_dag_runner import (
-    Pipeline,
-    RunResult,
-)
+from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.executors import ExecutorName
 
 SECRET = 't0p-Sécret/"it\'s"+&<7f3a9c>'

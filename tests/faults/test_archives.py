@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_bridge.cli import upload
+from mlflow_bridge.cli.commands import upload
 from pynb_dag_runner.cli import pynb_dag_runner
 from pynb_dag_runner.errors import RunFolderError
-from pynb_dag_runner.outcome import RunStatus
+from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.run_folder import archives, read_run
 from pynb_dag_runner.run_folder.archives import opened
 from tests.factories import make_run_record, write_run, write_whole_run

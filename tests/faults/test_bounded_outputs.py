@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 
 from pynb_dag_runner import Outcome, Pipeline, TaskRun
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.work import bounds, processes
-from pynb_dag_runner.work.kernels import OWN
-from pynb_dag_runner.work.kernels.kernel import Kernel
-from pynb_dag_runner.work.logs import Log
-from pynb_dag_runner.work.printed import PrintedText, as_shown
+from pynb_dag_runner.model import output_limits
+from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.worker import usage
+from pynb_dag_runner.worker.kernels.kernel import Kernel
+from pynb_dag_runner.worker.logs import Log
+from pynb_dag_runner.worker.notebook.printed import PrintedText, as_shown
 
 MEMORY_BYTES = 400_000_000
 """What a worker may grow by, whatever a notebook puts out: to save one at its limit takes a few copies of it."""
@@ -55,7 +56,7 @@ def outputs_of(folder: Path, cell: int = 0) -> list[Any]:
 
 def assert_cut(log: bytes, printed: int, first: bytes, last: bytes, slack: int = 1_000_000) -> None:
     """A log that lost its middle says so where it did; no more is missing than it says, and ``slack`` at most."""
-    assert len(log) <= bounds.LOG_BYTES
+    assert len(log) <= output_limits.LOG_BYTES
     assert log.startswith(first)
     assert log.endswith(last)
     mark = re.search(rb"\n\[pynb-dag-runner\] ([\d,]+) bytes left out here\n", log)
@@ -65,7 +66,7 @@ def assert_cut(log: bytes, printed: int, first: bytes, last: bytes, slack: int =
 
 
 def test_a_notebook_that_prints_and_shows_without_end(tmp_path: Path) -> None:
-    processes.forget_peak_memory()
+    usage.forget_peak_memory()
     before = psutil.Process().memory_info().rss
     source = """
         # %%
@@ -87,7 +88,7 @@ def test_a_notebook_that_prints_and_shows_without_end(tmp_path: Path) -> None:
     """
     task, folder = run_notebook(tmp_path, source)
     assert task.failure is None
-    peak = processes.peak_memory_bytes(os.getpid())
+    peak = usage.peak_memory_bytes(os.getpid())
     assert peak is not None
     assert peak - before < MEMORY_BYTES
     assert (folder / "notebook.ipynb").stat().st_size < 70_000_000
@@ -96,7 +97,7 @@ def test_a_notebook_that_prints_and_shows_without_end(tmp_path: Path) -> None:
     assert printed.text.startswith("first words\nxxx")
     assert printed.text.endswith("xxx\nlast words\n")
     mark = "[pynb-dag-runner] 149,000,024 characters left out here; output.log holds more"
-    assert len(printed.text) == bounds.CELL_TEXT_CHARACTERS + len(f"\n{mark}\n")
+    assert len(printed.text) == output_limits.CELL_TEXT_CHARACTERS + len(f"\n{mark}\n")
     assert mark in printed.text.splitlines()
 
     (numbers,) = outputs_of(folder, 1)
@@ -104,7 +105,7 @@ def test_a_notebook_that_prints_and_shows_without_end(tmp_path: Path) -> None:
     assert (kept[0], kept[-1]) == (0, 199_999)
 
     log = (folder / "output.log").read_bytes()
-    assert len(log) <= bounds.LOG_BYTES
+    assert len(log) <= output_limits.LOG_BYTES
     assert log.startswith(b"first words\nxxx")
     assert b"last words of a child\n" in log[-1000:]
     assert log.endswith(b"the end\n")
@@ -241,7 +242,7 @@ def flood() -> None:
         os.write(1, (b"x" * 99 + b"\n") * 10_000)
     # Where the file system can't take a range out of a file, words in the very moment of a cut would be lost.
     for _ in range(200):
-        if os.fstat(1).st_size < bounds.LOG_BYTES:
+        if os.fstat(1).st_size < output_limits.LOG_BYTES:
             break
         time.sleep(0.05)
     os.system("echo last words of a child")

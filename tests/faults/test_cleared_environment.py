@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pynb_dag_runner import Outcome, Pipeline, marks
+from pynb_dag_runner import Outcome, Pipeline
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.process_table import end_marked
+from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.process_table import end_marked
 
 BOUND_S = 30.0
 DAEMON = """
@@ -152,7 +153,7 @@ def test_a_killed_driver_takes_them_along(tmp_path: Path, executor: str) -> None
 FORK = """
 import os, subprocess, sys
 from pynb_dag_runner import marks
-from pynb_dag_runner.process_table import end_marked
+from pynb_dag_runner.processes.process_table import end_marked
 marks.bear(marks.new_member(0))
 left = subprocess.Popen(["env", "-i", "sleep", "600"])
 fork = os.fork()

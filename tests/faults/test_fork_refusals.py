@@ -13,9 +13,10 @@ import pytest
 
 from pynb_dag_runner import Pipeline, RunStatus
 from pynb_dag_runner.events import Event, RunStarted
-from pynb_dag_runner.fork_server.client import SWITCH, ServerPlace, ask
-from pynb_dag_runner.fork_server.wire import FIND, WAIT, ForkRequest
-from pynb_dag_runner.work.kernels import OWN, specs
+from pynb_dag_runner.notebooks import kernelspecs
+from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.processes.fork_server.client import SWITCH, ServerPlace, ask
+from pynb_dag_runner.processes.fork_server.wire import FIND, WAIT, ForkRequest
 from tests.end_to_end.cli_process import pynb
 from tests.faults.kernels import fork_server, kernel, run_notebooks, start_of
 
@@ -76,7 +77,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.py").write_text(text)
     folder = tmp_path / "jupyter" / "kernels" / "other"
     folder.mkdir(parents=True)
-    argv = specs.KernelSpecs().get_kernel_spec(OWN).argv
+    argv = kernelspecs.KernelSpecs().get_kernel_spec(OWN).argv
     (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from pynb_dag_runner import Outcome, Pipeline, RunResult
-from pynb_dag_runner.fork_server.client import SWITCH
+from pynb_dag_runner.processes.fork_server.client import SWITCH
 from tests.faults.kernels import start_of
 
 HELPER = """

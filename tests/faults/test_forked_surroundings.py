@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pynb_dag_runner.fork_server.client import ServerPlace
+from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from tests.faults.kernel_facts import CELL, SAME
 from tests.faults.kernels import MARK, fork_server, kernel, printed
 

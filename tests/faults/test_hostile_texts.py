@@ -11,7 +11,7 @@ from pynb_dag_runner.cli.show import show
 from pynb_dag_runner.reports import render_html, render_summary
 from pynb_dag_runner.run_folder import Run, read_run
 from tests.faults.hostile_texts import BAD, GOLDEN, hostile_folder
-from tests.runner.reported_runs import HOSTILE, Element, parse_page
+from tests.reports.reported_runs import HOSTILE, Element, parse_page
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pynb_dag_runner.fork_server.client import ForkRefused, ServerPlace, ask
-from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.processes.fork_server.client import ForkRefused, ServerPlace, ask
+from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 from tests.faults.kernels import fork_server, kernel, printed
 from tests.soak import repetitions
 

@@ -15,9 +15,9 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import Outcome, Pipeline, RunResult, TaskRun, TaskStatus, tracking
-from pynb_dag_runner.process_table import with_mark
+from pynb_dag_runner.processes import out_of_memory
+from pynb_dag_runner.processes.process_table import with_mark
 from pynb_dag_runner.run_folder import read_attempt_details, read_run
-from pynb_dag_runner.work import out_of_memory
 
 TIMEOUT_S = 12.0
 """Long enough for a kernel to start while five others do; the cells themselves would run for ever."""

@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from pynb_dag_runner.executors import EXECUTOR_NAMES
-from pynb_dag_runner.executors.hosting import Host
+from pynb_dag_runner.executors.hosts.supervisor import Host
 from pynb_dag_runner.executors.ray_relay import serve
-from pynb_dag_runner.fork_server import wire
-from pynb_dag_runner.fork_server.client import ForkRefused, ask
-from pynb_dag_runner.fork_server.wire import ForkRequest
+from pynb_dag_runner.processes.fork_server import wire
+from pynb_dag_runner.processes.fork_server.client import ForkRefused, ask
+from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 from tests.end_to_end.cli_process import PROGRAM, environment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, too")

@@ -25,10 +25,10 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus
-from pynb_dag_runner.parameters import notebook_problems, recorded
-from pynb_dag_runner.work.kernels import OWN
-from pynb_dag_runner.work.kernels.specs import KernelSpecs
-from pynb_dag_runner.work.translator import LosslessPythonTranslator
+from pynb_dag_runner.define.parameters import notebook_problems
+from pynb_dag_runner.model.recorded_values import recorded
+from pynb_dag_runner.notebooks.kernelspecs import OWN, KernelSpecs
+from pynb_dag_runner.notebooks.translators import LosslessPythonTranslator
 from tests.faults.kinds_of_values import Access, Colour, Fruit, Level, Odd, Outer
 
 ROOT = Path(__file__).parents[2]

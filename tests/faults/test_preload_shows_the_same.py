@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import Pipeline, RunStatus
-from pynb_dag_runner.fork_server.client import SWITCH
+from pynb_dag_runner.processes.fork_server.client import SWITCH
 from tests.faults.kernels import start_of
 
 ASKS = """

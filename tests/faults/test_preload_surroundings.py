@@ -12,9 +12,9 @@ import pytest
 from pynb_dag_runner import Outcome, Pipeline, RunStatus
 from pynb_dag_runner.events import AttemptStarted, AttemptWaits, Event
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.fork_server import importers
-from pynb_dag_runner.fork_server.client import ForkRefused, ask
-from pynb_dag_runner.fork_server.wire import FIND, WAIT, ForkRequest
+from pynb_dag_runner.processes.fork_server import importers
+from pynb_dag_runner.processes.fork_server.client import ForkRefused, ask
+from pynb_dag_runner.processes.fork_server.wire import FIND, WAIT, ForkRequest
 from tests.faults.kernels import attempt_of, fork_server, run_notebooks, start_of
 
 WAITS = """

@@ -14,8 +14,8 @@ import pytest
 from pynb_dag_runner import RunStatus, find_runs, read_run
 from pynb_dag_runner.executors import ray_servers
 from pynb_dag_runner.executors.ray_servers import Lifeline
-from pynb_dag_runner.private_directory import MARK_VARIABLE
-from pynb_dag_runner.process_table import with_mark
+from pynb_dag_runner.processes.private_directory import MARK_VARIABLE
+from pynb_dag_runner.processes.process_table import with_mark
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write
 
 BOUND_S = 90.0

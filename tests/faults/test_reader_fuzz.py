@@ -19,15 +19,15 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_bridge import mapping
-from mlflow_bridge.description import Places, attempt_note, pipeline_index, pipeline_note, task_note
 from mlflow_bridge.errors import UploadError
-from mlflow_bridge.experiments import experiment_name
-from mlflow_bridge.folder_files import open_inside
-from mlflow_bridge.keys import NOTE
-from mlflow_bridge.traces import trace_of
-from mlflow_bridge.uploading import readable_run
-from mlflow_bridge.values import MappedRun
+from mlflow_bridge.mapping import runs
+from mlflow_bridge.mapping.notes import Places, attempt_note, pipeline_index, pipeline_note, task_note
+from mlflow_bridge.mapping.timeline import trace_of
+from mlflow_bridge.model.values import MappedRun
+from mlflow_bridge.source.folder_files import open_inside
+from mlflow_bridge.tags import NOTE
+from mlflow_bridge.upload.experiments import experiment_name
+from mlflow_bridge.upload.one_run import readable_run
 from pynb_dag_runner.cli.list import list_runs
 from pynb_dag_runner.cli.report import report
 from pynb_dag_runner.cli.show import show
@@ -105,17 +105,17 @@ def mapped(run: Run, details: dict[tuple[str, int], AttemptDetails]) -> Iterator
         yield str(error)
     places = Places(experiment_id="1", run_id="0" * 32, tasks={task.name: "1" * 32 for task in run.tasks})
     yield from (pipeline_note(run, places), pipeline_index(run, places))
-    yield from sent(run, mapping.map_pipeline(run))
+    yield from sent(run, runs.map_pipeline(run))
     yield trace_of(run, "1").response
     for task in run.tasks:
         last = task.last_attempt
         of_last = details[task.name, last.number] if last else AttemptDetails()
         yield task_note(run, task, places, "1" * 32, of_last.tags.get(NOTE))
-        yield from sent(run, mapping.map_task(run, task, of_last))
+        yield from sent(run, runs.map_task(run, task, of_last))
         for attempt in task.attempts[:-1]:
             of_attempt = details[task.name, attempt.number]
             yield attempt_note(attempt, places, "2" * 32)
-            yield from sent(run, mapping.map_attempt(run, task, attempt, of_attempt))
+            yield from sent(run, runs.map_attempt(run, task, attempt, of_attempt))
 
 
 def sent(run: Run, made: MappedRun) -> Iterator[object]:

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mlflow_bridge.mapping import flattened
+from mlflow_bridge.mapping.runs import flattened
 from pynb_dag_runner import tracking
 from pynb_dag_runner.cli.list import list_runs
-from pynb_dag_runner.dag import Options
 from pynb_dag_runner.errors import RunFolderError
-from pynb_dag_runner.outcome import TaskStatus
+from pynb_dag_runner.model.graph import Options
+from pynb_dag_runner.model.outcomes import TaskStatus
 from pynb_dag_runner.reports import render_html
-from pynb_dag_runner.run_folder import find_runs, inside, read_attempt_details, read_run, reader
+from pynb_dag_runner.run_folder import find_runs, read_attempt_details, read_run, reader, safe_read
 from tests.factories import edit_json, make_planned, make_run_record, write_run, write_whole_run
-from tests.runner.reported_runs import make_run, make_task, skipped_task
+from tests.reports.reported_runs import make_run, make_task, skipped_task
 
 ATTEMPT = "tasks/train/attempt-1"
 NOBODY = 65534
@@ -43,20 +43,20 @@ def problem(folder: Path) -> str:
 
 
 def test_a_file_of_more_than_a_gigabyte_is_not_read(folder: Path) -> None:
-    os.truncate(folder / "events.jsonl", inside.MAX_FILE_BYTES + 1)  # zeros that take no room on the disk
+    os.truncate(folder / "events.jsonl", safe_read.MAX_FILE_BYTES + 1)  # zeros that take no room on the disk
     assert problem(folder) == "events.jsonl: it has 1,073,741,825 bytes; at most 1,073,741,824 are read"
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", f"{ATTEMPT}/metrics.jsonl"])
 def test_a_file_of_millions_of_lines_is_not_read(folder: Path, name: str) -> None:
-    (folder / name).write_bytes(b"\n" * (inside.MAX_LINES + 1))
+    (folder / name).write_bytes(b"\n" * (safe_read.MAX_LINES + 1))
     assert problem(folder) == f"{name}: it has 5,000,001 lines; at most 5,000,000 are read"
 
 
 def test_a_file_of_millions_of_values_is_not_parsed(folder: Path) -> None:
     attempt = folder / ATTEMPT / "attempt.json"
     edit_json(attempt, outputs={"x": "here"})
-    values = f"[{'[],' * (inside.MAX_VALUES // 2)}[]]"
+    values = f"[{'[],' * (safe_read.MAX_VALUES // 2)}[]]"
     attempt.write_text(attempt.read_text().replace('"here"', values))
     assert (
         problem(folder) == f"{ATTEMPT}/attempt.json: it holds more than 5,000,000 values, which is what is read at most"

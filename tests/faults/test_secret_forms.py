@@ -35,7 +35,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from sqlalchemy import URL, literal
 from sqlalchemy.dialects import postgresql
 
-from pynb_dag_runner.redaction import MASK, Redactor
+from pynb_dag_runner.secrets.masking import MASK, Redactor
 
 SECRETS = {
     "short": "p9-x",

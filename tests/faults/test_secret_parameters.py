@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 
-from pynb_dag_runner import (
-    ParameterError,
-    Pipeline,
-    PipelineError,
-    Secret,
-    UsageError,
-    pipeline,
-)
-from pynb_dag_runner.redaction import MASK, Redactor
+from pynb_dag_runner import ParameterError, Pipeline, PipelineError, Secret, UsageError, pipeline
+from pynb_dag_runner.secrets.masking import MASK, Redactor
 from tests.end_to_end.cli_process import pynb
 from tests.faults.leaks import NUMBER, SECRET, SIMPLE, assert_nowhere, forms, inside_base64, run, write_notebook
 

@@ -9,10 +9,10 @@ import pytest
 from mlflow_bridge import upload
 from pynb_dag_runner import Pipeline, Secret, pipeline, tracking
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.own_names import FILES, KEYS
-from pynb_dag_runner.redaction import MASK, Redactor
 from pynb_dag_runner.run_folder import read_attempt_details, read_run
 from pynb_dag_runner.run_folder.records import AttemptRecord, Metric, TrackingRecord
+from pynb_dag_runner.secrets.masking import MASK, Redactor
+from pynb_dag_runner.secrets.own_names import FILES, KEYS
 from tests.faults.leaks import SECRET, run, write_notebook
 
 WORDS = [

@@ -14,16 +14,11 @@ import nbformat
 import pytest
 
 from mlflow_bridge import upload
-from mlflow_bridge.client import open_store
-from mlflow_bridge.target import resolve_target
-from pynb_dag_runner import (
-    Outcome,
-    Pipeline,
-    Secret,
-    tracking,
-)
+from mlflow_bridge.store import open_store
+from mlflow_bridge.store.target import resolve_target
+from pynb_dag_runner import Outcome, Pipeline, Secret, tracking
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.redaction import MASK
+from pynb_dag_runner.secrets.masking import MASK
 from tests.faults.leaks import DIGEST, NUMBER, SECRET, SIMPLE, assert_nowhere, run, write_notebook
 
 EXECUTORS: tuple[ExecutorName, ...] = ("inline", "process")

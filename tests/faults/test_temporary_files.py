@@ -14,11 +14,12 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from pynb_dag_runner import find_runs, private_directory, read_run
+from pynb_dag_runner import find_runs, read_run
 from pynb_dag_runner.cli import main
 from pynb_dag_runner.cli.commands import COMMANDS
 from pynb_dag_runner.errors import UsageError
-from pynb_dag_runner.private_directory import MARK_VARIABLE, SCRATCH_VARIABLE, PrivateDirectory
+from pynb_dag_runner.processes import private_directory
+from pynb_dag_runner.processes.private_directory import MARK_VARIABLE, SCRATCH_VARIABLE, PrivateDirectory
 from tests.end_to_end.cli_process import PROGRAM, environment
 
 BOUND_S = 60.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_bridge.local_ui import free_port
+from mlflow_bridge.store.local_ui import free_port
 from tests.bridge.targets.postgresql import programs, running_postgresql
 from tests.bridge.targets.servers import running_mlflow
 

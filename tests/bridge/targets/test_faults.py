@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlflow_bridge import StoreError, UploadOutcome, upload
-from pynb_dag_runner.outcome import Outcome, RunStatus
+from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import SKIPPED, VALUE_ERROR, Attempt, Task, make_run
 from tests.bridge.targets.faulty_proxy import Fault, FaultyProxy, Plan, Seen, faulty_proxy

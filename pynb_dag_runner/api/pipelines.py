@@ -1,0 +1,363 @@
+"""How a pipeline is written down, task by task: :class:`Pipeline`."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pynb_dag_runner.api.programs import console_for, passes_interruptions_on, settings_of
+from pynb_dag_runner.define import captured_values, checks
+from pynb_dag_runner.define.wiring import wiring_problems
+from pynb_dag_runner.execute.loop import Listener
+from pynb_dag_runner.execute.reopening import prepare, reopened
+from pynb_dag_runner.execute.runner import RunResult, resume_dag, run_dag
+from pynb_dag_runner.executors import ExecutorName, executor_factory
+from pynb_dag_runner.model.graph import Dag, FunctionSource, Isolation, NotebookSource, Options, Task, make_dag
+from pynb_dag_runner.model.references import OutputReference
+from pynb_dag_runner.processes import module_files
+from pynb_dag_runner.run_folder.records import TargetRecord
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of :meth:`Pipeline.run` and :meth:`Pipeline.resume`, but for the first."""
+
+    fail_fast: bool
+    timeout_s: float | None
+    num_cpus: int | None
+    ray_address: str | None
+    wait_for_nodes: bool
+    executor: ExecutorName
+    html: bool
+    progress: bool
+    listeners: Sequence[Listener]
+
+
+class Pipeline:
+    """Tasks and what they wait for. A function decorated with :func:`pipeline` gets one to fill.
+
+    Nothing runs and no file is read until :meth:`build` or :meth:`run`.
+
+    Args:
+        name: names the run folder's parent and the MLflow experiment.
+        description: for people.
+        parameters: values of the pipeline's own parameters, for the record.
+        base_dir: directory that notebooks' paths are relative to; default: that of the calling file.
+        preload: names of modules that notebooks import, such as ``["pandas", "matplotlib.pyplot"]``. They are imported
+            once for all notebooks that share directory and environment variables, and each one's fresh process has them
+            already. Waiting for that counts as queue time. Whatever else happens at their import, such as a random seed
+            being set, has happened then, too; what they print then is in no notebook.
+        given: the parameters as they were given, where they are known.
+        target: where the pipeline can be loaded from again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        base_dir: str | os.PathLike[str] | None = None,
+        preload: Iterable[str] = (),
+        given: Mapping[str, Any] | None = None,
+        target: TargetRecord | None = None,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.parameters = dict(parameters or {})
+        self.base_dir = Path(os.path.abspath(base_dir)) if base_dir is not None else _caller_directory()
+        given_preload: Any = preload  # perhaps no list at all, which the check of the whole pipeline says
+        is_list = isinstance(given_preload, Iterable) and not isinstance(given_preload, str)
+        self.preload: tuple[str, ...] = tuple(given_preload) if is_list else (given_preload,)
+        self._given = dict(given or {})
+        self._target = target
+        self._tasks: list[Task] = []
+        self._read: list[tuple[Task, Callable[..., Any], tuple[captured_values.Variable, ...]]] = []
+        self._problems: list[str] = []
+
+    def notebook(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        after: Task | str | Iterable[Task | str] = (),
+        retries: int = 0,
+        retry_delay_s: float = 0.0,
+        retry_backoff: float = 1.0,
+        retry_max_delay_s: float | None = None,
+        retry_jitter: float = 0.0,
+        timeout_s: float | None = None,
+        num_cpus: float = 1.0,
+        num_gpus: float = 0.0,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        promoted_metrics: Sequence[str] = (),
+        kernel: str | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        extra_parameters: bool = False,
+    ) -> Task:
+        """Add a notebook as a task.
+
+        Args:
+            path: a file in any format that Jupytext reads, or .ipynb; relative to the pipeline's file.
+            name: unique in the pipeline; default: the file's name without its ending.
+            parameters: values for the notebook's variables, written into a cell after the one tagged ``parameters``
+                (or at the top): None, numbers, texts, bytes, paths, dates and times, Decimal,
+                Fraction, UUID, Enum members, numpy scalars, nested in lists, tuples, sets and dicts (for a kernel that
+                is not Python: what JSON holds), and outputs of other tasks anywhere inside.
+            after: tasks, or names of tasks, that must succeed first.
+            retries: further attempts after one that did not succeed.
+            retry_delay_s: seconds between an attempt's end and the next start.
+            retry_backoff: factor by which that delay grows with each further attempt: 2 doubles it.
+            retry_max_delay_s: the delay grows no further.
+            retry_jitter: largest share of the delay, from 0 to 1, that chance adds or takes away.
+            timeout_s: seconds an attempt may take, counted from its start; then its kernel is ended.
+            num_cpus, num_gpus, resources: amounts that an attempt holds while it runs.
+            memory: bytes that the scheduler sets aside for an attempt.
+            promoted_metrics: names of metrics of this task by which runs are compared; in MLflow, the run has them too.
+            kernel: name of an installed kernelspec; default: the notebook's, else the runner's own interpreter.
+            cwd: working directory, relative to the pipeline's file; default: the notebook's directory.
+            extra_parameters: take also parameters that the notebook's code does not mention, since something else reads
+                them; otherwise they are refused as mistakes. A notebook without a cell tagged ``parameters`` takes any.
+        """
+        source_path = Path(os.path.abspath(self.base_dir / path))
+        source = NotebookSource(
+            path=source_path,
+            kernel=kernel,
+            cwd=None if cwd is None else Path(os.path.abspath(self.base_dir / cwd)),
+            extra_parameters=extra_parameters,
+        )
+        options = Options(
+            retries=retries,
+            retry_delay_s=retry_delay_s,
+            retry_backoff=retry_backoff,
+            retry_max_delay_s=retry_max_delay_s,
+            retry_jitter=retry_jitter,
+            timeout_s=timeout_s,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            resources=dict(resources or {}),
+            promoted_metrics=_names(promoted_metrics),
+        )
+        return self._add(name or source_path.name.split(".")[0], source, parameters, after, options)
+
+    def function(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        after: Task | str | Iterable[Task | str] = (),
+        retries: int = 0,
+        retry_delay_s: float = 0.0,
+        retry_backoff: float = 1.0,
+        retry_max_delay_s: float | None = None,
+        retry_jitter: float = 0.0,
+        timeout_s: float | None = None,
+        num_cpus: float = 1.0,
+        num_gpus: float = 0.0,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        promoted_metrics: Sequence[str] = (),
+        isolation: Isolation = "fresh",
+    ) -> Task:
+        """Add a Python function as a task.
+
+        Args:
+            fn: called with ``parameters`` as keyword arguments. What it returns, any picklable value, is the task's
+                output ``return``.
+            name: unique in the pipeline; default: the function's name.
+            isolation: ``fresh``: each attempt begins in a process that has imported the function's module, and in which
+                nothing else has run. ``shared``: an attempt may begin in a process where others with this option have
+                run: for thousands of short tasks, and for what is costly to load and kept in a global variable.
+
+        The other arguments are those of :meth:`notebook`.
+        """
+        options = Options(
+            retries=retries,
+            retry_delay_s=retry_delay_s,
+            retry_backoff=retry_backoff,
+            retry_max_delay_s=retry_max_delay_s,
+            retry_jitter=retry_jitter,
+            timeout_s=timeout_s,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            resources=dict(resources or {}),
+            promoted_metrics=_names(promoted_metrics),
+            isolation=isolation,
+        )
+        default_name = getattr(fn, "__name__", type(fn).__name__)
+        return self._add(name or default_name, FunctionSource(function=fn), parameters, after, options)
+
+    def _add(
+        self,
+        name: str,
+        source: NotebookSource | FunctionSource,
+        parameters: Mapping[str, Any] | None,
+        after: Task | str | Iterable[Task | str],
+        options: Options,
+    ) -> Task:
+        names = []
+        all_needed: Iterable[object] = [after] if isinstance(after, Task | str | OutputReference) else after
+        for needed in all_needed:
+            if isinstance(needed, Task) and needed.owner is not self:
+                self._problems.append(f"task {name!r} is after task {needed.name!r} of another pipeline")
+            elif isinstance(needed, Task | str):
+                names.append(needed.name if isinstance(needed, Task) else needed)
+            elif isinstance(needed, OutputReference):
+                self._problems.append(
+                    f"task {name!r}, after: got {needed.words}, expected the task {needed.producer.name!r} itself"
+                )
+            else:
+                self._problems.append(f"task {name!r}, after: got {needed!r}, expected a task or a task's name")
+        task = Task(
+            name=name,
+            source=source,
+            parameters={name: captured_values.copied(value) for name, value in (parameters or {}).items()},
+            after=tuple(names),
+            options=options,
+            owner=self,
+        )
+        self._tasks.append(task)
+        if isinstance(source, FunctionSource) and (read := captured_values.variables_of(source.function)):
+            self._read.append((task, source.function, read))
+        return task
+
+    def build(self) -> Dag:
+        """Check everything that can be checked without running, and freeze the result.
+
+        Raises:
+            PipelineError: with every problem found.
+        """
+        module_files.know_program()
+        problems = [
+            *self._problems,
+            *checks.preload_problems(self.preload),
+            *checks.task_problems(self._tasks),
+            *wiring_problems(self._tasks),
+        ]
+        for task, function, before in self._read:
+            problems += [f"task {task.name!r}: {change}" for change in captured_values.changes(function, before)]
+        return make_dag(
+            self.name,
+            self._tasks,
+            description=self.description,
+            parameters=self.parameters,
+            given=self._given,
+            preload=self.preload,
+            problems=problems,
+        )
+
+    @passes_interruptions_on
+    def run(
+        self,
+        *,
+        output_dir: str | os.PathLike[str] = "runs",
+        fail_fast: bool = False,
+        timeout_s: float | None = None,
+        num_cpus: int | None = None,
+        ray_address: str | None = None,
+        wait_for_nodes: bool = False,
+        executor: ExecutorName = "ray",
+        html: bool = True,
+        progress: bool = True,
+        listeners: Sequence[Listener] = (),
+    ) -> RunResult:
+        """Run the pipeline and wait for its end. A task that fails raises nothing: see the result.
+
+        Args:
+            output_dir: the run folder is made below it, in a folder named after the pipeline.
+            fail_fast: cancel everything else when a task did not succeed.
+            timeout_s: seconds the run may take; then what runs is ended, and nothing more starts.
+            num_cpus: processors to share out on this machine; default: all that this process may use.
+            ray_address: a running cluster to use instead of starting Ray here.
+            wait_for_nodes: the cluster adds nodes: wait for what no node has yet, instead of refusing it.
+            executor: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process,
+                one task at a time, for debuggers.
+            html: make a page of each evaluated notebook, ``notebook.html``; ``report --html`` can make them later.
+            progress: show on standard error how the run goes.
+            listeners: called with each event (:mod:`pynb_dag_runner.events`).
+
+        Raises:
+            UsageError: the pipeline or an argument is wrong; nothing has run.
+            ExecutorError: the engine can't start.
+            KeyboardInterrupt: by Ctrl-C, after the run has been ended in order; its attribute ``result`` is what would
+                have been returned. SIGTERM and SIGHUP go to the program's own handlers, or end it if it has none.
+        """
+        dag = self.build()
+        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html)
+        console = console_for(dag, executor, progress)
+        with console:
+            result = run_dag(
+                dag,
+                output_dir=Path(output_dir),
+                executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
+                settings=settings,
+                base_dir=self.base_dir,
+                target=self._target,
+                listeners=[console, *listeners],
+            )
+        if progress:
+            console.summarise(result.status, result.folder, list(result.tasks.values()))
+        return result
+
+    @passes_interruptions_on
+    def resume(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        fail_fast: bool = False,
+        timeout_s: float | None = None,
+        num_cpus: int | None = None,
+        ray_address: str | None = None,
+        wait_for_nodes: bool = False,
+        executor: ExecutorName = "ray",
+        html: bool | None = None,
+        progress: bool = True,
+        listeners: Sequence[Listener] = (),
+    ) -> RunResult:
+        """Go on with an earlier run of this pipeline in its own folder: only what has to runs again.
+
+        A task that succeeded is taken over if it, its parameters and all that it needs are what they were. If that
+        holds for the whole run and it succeeded, nothing is changed. The folder must be your own: return values that
+        JSON can't hold are unpickled.
+
+        Args:
+            run_dir: the run folder.
+            html: make a page of each notebook that has none; default: as the run had it.
+
+        The other arguments, and what is raised, are those of :meth:`run`.
+
+        Raises:
+            RunFolderError: it is no run folder, or damaged, or belongs to another user.
+        """
+        with reopened(Path(run_dir)) as run:
+            preparation = prepare(run, self.build(), self.base_dir)
+            html = run.record.settings.html if html is None else html
+            console = console_for(preparation.dag, executor, progress, preparation.attempts_before)
+            console.say(preparation.resumption.sentences(run.id))
+            with console:
+                result = resume_dag(
+                    preparation,
+                    executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
+                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html),
+                    base_dir=self.base_dir,
+                    target=self._target or run.record.target,
+                    listeners=[console, *listeners],
+                )
+        if progress and not preparation.resumption.nothing_to_do:
+            console.summarise(result.status, result.folder, list(result.tasks.values()))
+        return result
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """One name alone is taken for a list of one, not of its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _caller_directory() -> Path:
+    file = sys._getframe(2).f_globals.get("__file__")
+    return Path(os.path.abspath(file)).parent if file else Path.cwd()

@@ -1,0 +1,54 @@
+"""Exceptions of a task as text."""
+
+import traceback
+
+from pynb_dag_runner.model.outcomes import Failure
+from pynb_dag_runner.model.text import plain, shortened
+from pynb_dag_runner.secrets.masking import NO_SECRETS, Redactor
+
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 100_000
+
+
+class AttemptTimedOut(BaseException):
+    """Raised in the task at its timeout; not an ``Exception``, so that the task's own handlers let it pass."""
+
+
+def failure(kind: str, message: str, trace: str = "") -> Failure:
+    """A failure with colours removed and lengths bounded; the ends of a long text tell most, so its middle goes."""
+    return Failure(
+        kind=kind,
+        message=shortened(plain(message), MAX_MESSAGE_CHARACTERS),
+        traceback=shortened(plain(trace), MAX_TRACEBACK_CHARACTERS),
+    )
+
+
+def failure_of(error: BaseException, *, skip_frames: int = 0, redactor: Redactor = NO_SECRETS) -> Failure:
+    """The failure that an exception stands for.
+
+    Args:
+        skip_frames: outermost frames that belong to the runner, not to the task.
+        redactor: hides secrets, before a cut could leave half of one.
+    """
+    trace = error.__traceback__
+    for _ in range(skip_frames):
+        trace = trace.tb_next if trace is not None else None
+    try:
+        message = str(error)
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ or __repr__ may raise anything
+        message = f"(its text can't be had: {type(broken).__name__})"
+        text = "".join(traceback.format_tb(trace)) + type(error).__name__
+    return failure(redactor.text(type(error).__name__), redactor.text(message), redactor.text(text))
+
+
+def timeout_failure(timeout_s: float, where: str = "") -> Failure:
+    """The failure of an attempt that was ended at its timeout."""
+    return failure("Timeout", f"timed out {where}{' ' if where else ''}after {timeout_s:g} s")
+
+
+def memory_failure(used_bytes: int, declared_bytes: int, where: str) -> Failure:
+    """The failure of a notebook that was ended since it used more memory than it declared."""
+    used, declared = used_bytes / 1e6, declared_bytes / 1e6
+    why = f"the notebook used {used:,.0f} MB, more than the {declared:,.0f} MB that it declared (memory=...)"
+    return failure("OutOfMemory", f"{where}: {why}")
