@@ -2,45 +2,31 @@
 
 import ast
 import graphlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-RUNNER, BRIDGE = "pynb_dag_runner", "mlflow_bridge"
+from tests.house import (
+    BRIDGE,
+    BRIDGE_MAY_IMPORT,
+    DRAWING,
+    FLOOR_OF,
+    FLOORS,
+    MAP,
+    ROOT,
+    RUNNER,
+    drawn,
+    imports,
+    inside,
+    package_of,
+    room,
+    sources,
+    svg,
+)
 
-FLOORS = {
-    RUNNER: (
-        # Values and processes. These rooms may know each other; of those above, none knows another on its floor.
-        {"errors", "model", "processes"},
-        {"events", "tracking", "executors", "notebooks"},
-        {"run_folder"},
-        {"secrets", "reports"},
-        {"define", "plan", "worker"},
-        {"execute"},
-        {"api"},
-        {"cli"},
-        {"__main__"},
-    ),
-    BRIDGE: (
-        {"errors", "limits", "model", "tags"},
-        {"capture", "mapping", "source"},
-        {"store"},
-        {"upload"},
-        {"cli"},
-    ),
-}
-"""Rooms of both packages, from the ground up: a room imports from floors below it only."""
 MOST_FLOORS = 9
 MOST_ENTRIES = 16
 NO_ROOMS = {"__init__", "__main__", "__pycache__", "py.typed"}
 """What Python and type checkers want to see on a package's top level."""
-FLOOR_OF = {
-    (package, room): floor for package, floors in FLOORS.items() for floor, rooms in enumerate(floors) for room in rooms
-}
 
 ONLY_IMPORTERS = {
     "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
@@ -49,71 +35,10 @@ ONLY_IMPORTERS = {
 }
 """Libraries that these files, or packages, alone may import: what they raise and change is dealt with there."""
 
-BRIDGE_MAY_IMPORT = {"run_folder", "errors", "model"}
-"""Rooms of the runner: a run folder is read through the reader, and nothing of how it was made is known."""
-
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 REASON = "lines"
 """What is longer has a reason in its docstring, in a sentence with this word."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """``module`` imports ``target`` in line ``line``; a late import inside a function is one, too."""
-
-    module: str
-    target: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.line} imports {self.target}"
-
-
-@cache
-def sources() -> dict[str, ast.Module]:
-    """Every module of both packages, parsed. The files that ``init`` writes are the user's, not ours."""
-    paths = [path for package in (RUNNER, BRIDGE) for path in sorted((ROOT / package).rglob("*.py"))]
-    found = {}
-    for path in paths:
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        if "templates" not in parts:
-            found[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text())
-    return found
-
-
-@cache
-def imports() -> tuple[Import, ...]:
-    """Every import statement, and every call of ``import_module`` with a name in it."""
-    return tuple(Import(module, target, line) for module, tree in sources().items() for target, line in targets(tree))
-
-
-def targets(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute here"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield (full if full in sources() else str(node.module)), node.lineno
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            for part in node.args:
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.value, node.lineno
-
-
-def room(module: str) -> str:
-    """``work`` for ``pynb_dag_runner.notebooks.kernelspecs``; empty for the package itself."""
-    return module.partition(".")[2].partition(".")[0]
-
-
-def inside(package: str, module: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
-
-
-def package_of(module: str) -> str:
-    return module.partition(".")[0]
 
 
 def test_the_source_is_found() -> None:
@@ -128,7 +53,7 @@ def test_every_room_has_a_floor() -> None:
 def test_a_package_shows_its_rooms_at_a_glance() -> None:
     for package, floors in FLOORS.items():
         rooms = {path.name.removesuffix(".py") for path in (ROOT / package).iterdir()} - NO_ROOMS
-        assert rooms == set().union(*floors) - NO_ROOMS
+        assert rooms == {room for floor in floors for room in floor} - NO_ROOMS
         assert len(rooms) <= MOST_ENTRIES
         assert len(floors) <= MOST_FLOORS
 
@@ -160,6 +85,12 @@ def test_imports_go_down_only_and_rooms_on_a_floor_do_not_know_each_other(packag
     assert wrong == []
 
 
+def test_the_map_is_current() -> None:
+    # Out of date? python -m tests.house
+    assert DRAWING.read_text() == svg()
+    assert MAP.read_text() == drawn(MAP.read_text())
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {module: set() for module in sources()}
     for found in imports():
@@ -180,7 +111,7 @@ def test_a_library_is_imported_in_one_place(library: str) -> None:
 
 def test_the_bridge_knows_run_folders_and_nothing_of_how_they_are_made() -> None:
     known = {room(found.target) for found in imports() if inside(BRIDGE, found.module) and inside(RUNNER, found.target)}
-    assert known <= BRIDGE_MAY_IMPORT
+    assert known <= set(BRIDGE_MAY_IMPORT)
 
 
 def test_the_runner_does_not_know_the_bridge() -> None:
