@@ -5,78 +5,39 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import mlflow
-from mlflow.store.db.utils import create_sqlalchemy_engine
-from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.async_logging.run_operations import RunOperations
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL
 
+from mlflow_bridge import mlflow_internals as internals
 from mlflow_bridge.capture import template
 from pynb_dag_runner.run_folder.paths import MLFLOW_ARTIFACTS, MLFLOW_DATABASE
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import Engine
 
 _DEFAULT_EXPERIMENT = 0
-_opened: list[Engine] = []
+_opened: "list[Engine]" = []
 """Of this process's tasks; closed after each."""
 
 
-class _OwnEngine:
-    """Opens the file that is there. MLflow's way makes directories of the URL's path, quoted as it is, and takes two
-    minutes to say that a file can't be opened.
-    """
-
-    @classmethod
-    def _get_or_create_engine(cls, db_uri: str) -> Engine:
-        engine: Engine = create_sqlalchemy_engine(db_uri)
-        _opened.append(engine)
-        return engine
-
-
-class CapturingRegistry(_OwnEngine, RegistryStore):
-    """MLflow's store of registered models."""
-
-
-class CapturingStore(_OwnEngine, SqlAlchemyStore):
-    """MLflow's store; what it would write later, from a thread, it writes at once.
-
-    It is a local file, which is fast, and a moment later the attempt's files may have been taken away.
-    """
-
-    def log_batch_async(
-        self, run_id: str, metrics: "Sequence[Metric]", params: "Sequence[Param]", tags: "Sequence[RunTag]"
-    ) -> RunOperations:
-        """As MLflow's; done when it returns."""
-        done: Future[None] = Future()
-        try:
-            self.log_batch(run_id, metrics=metrics, params=params, tags=tags)  # type: ignore[no-untyped-call]
-            done.set_result(None)
-        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
-            done.set_exception(error)
-        return RunOperations([done])
-
-
-def open_tracking_store(uri: str) -> CapturingStore:
+def open_tracking_store(uri: str) -> "SqlAlchemyStore":
     """The store of runs below the attempt's folder that ``uri`` names."""
     attempt = _folder(uri)
-    opened: CapturingStore = CapturingStore(  # type: ignore[no-untyped-call]
-        _database_uri(_prepared(attempt)), _artifact_root(attempt)
-    )
+    addresses = _database_uri(_prepared(attempt)), _artifact_root(attempt)
+    opened: SqlAlchemyStore = internals.open_sqlite_store("tracking", *addresses, opened=_opened.append)
     return opened
 
 
-def open_registry_store(uri: str) -> CapturingRegistry:
+def open_registry_store(uri: str) -> "RegistryStore":
     """The store of registered models, in the same file."""
-    opened: CapturingRegistry = CapturingRegistry(_database_uri(_prepared(_folder(uri))))  # type: ignore[no-untyped-call]
+    address = _database_uri(_prepared(_folder(uri)))
+    opened: RegistryStore = internals.open_sqlite_store("registry", address, opened=_opened.append)
     return opened
 
 
@@ -111,7 +72,7 @@ def _prepared(attempt: Path) -> Path:
     database.parent.mkdir(exist_ok=True)
     new = database.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        if ready := template.template(mlflow.__version__):
+        if ready := template.template(internals.version()):
             shutil.copyfile(ready, new)
         else:
             template.fill(new)

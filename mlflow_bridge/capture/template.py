@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from mlflow_bridge import mlflow_internals
+
 _PAGE_BYTES = 1024
 """Each of MLflow's 70 tables and 100 indexes takes a page at least: a file of 1 MB with sqlite's 4,096 bytes."""
 _FORMAT = 1
@@ -44,19 +46,7 @@ def fill(database: Path) -> None:
     Raises:
         OSError, sqlite3.Error: it can't be written.
     """
-    import logging
-
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    talkers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
-    levels = [talker.level for talker in talkers]
-    for talker in talkers:
-        talker.setLevel(logging.ERROR)  # each migration is a line, in the task's own log
-    try:
-        SqlAlchemyStore(f"sqlite:///{database}", "artifacts").engine.dispose()
-    finally:
-        for talker, level in zip(talkers, levels, strict=True):
-            talker.setLevel(level)
+    mlflow_internals.make_tables(database)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("VACUUM")

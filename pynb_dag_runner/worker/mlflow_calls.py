@@ -8,6 +8,7 @@ which packages are installed, once in a process.
 import contextlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ _OF_MLFLOW_ENCODED = tuple(os.fsencode(prefix) for prefix in _OF_MLFLOW)
 _NEEDED = ("mlflow", "sqlalchemy", "alembic")
 """MLflow's small package has no sqlite store of its own; then its calls do what they do without us."""
 _GROUP = "pynb_dag_runner.around_task"
+
+_log = logging.getLogger(__name__)
 
 
 class _Around(Protocol):
@@ -90,7 +93,10 @@ def isolated() -> Iterator[None]:
     Costs nothing where MLflow has not been imported.
     """
     variables = _variables()
-    before = _around().before() if _is_loaded() else None
+    before = None
+    if _is_loaded():
+        with _logged():
+            before = _around().before()
     succeeded = False
     try:
         yield
@@ -101,8 +107,18 @@ def isolated() -> Iterator[None]:
     finally:
         _put_back(variables)
         if _is_loaded():
-            _around().after(before, succeeded=succeeded)
+            with _logged():
+                _around().after(before, succeeded=succeeded)
             _put_back(variables)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """The plugin may stand beside a release of MLflow that it does not know: that must not fail a task."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - of any kind
+        _log.warning("What a task has changed in MLflow may reach the next one: %s: %s", type(error).__name__, error)
 
 
 def _variables() -> dict[str, str]:
