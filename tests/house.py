@@ -32,7 +32,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     BRIDGE: (
-        ("errors", "limits", "model", "tags"),
+        ("errors", "limits", "mlflow_internals", "model", "tags"),
         ("capture", "source", "mapping"),
         ("store",),
         ("upload",),

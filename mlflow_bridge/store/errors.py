@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlflow_bridge import mlflow_internals
 from mlflow_bridge.errors import StoreError, TooLargeError
 from mlflow_bridge.store.target import Target
 
@@ -39,9 +40,8 @@ def translated(target: Target) -> Iterator[None]:
 
 
 def _status(error: "MlflowException") -> int | None:
-    # MLflow's own answers are JSON and have an error code; of others the text names the status.
-    foreign = re.search(r"failed with error code (\d{3}) ", error.message)
-    return int(foreign[1]) if foreign else _STATUSES.get(error.error_code)
+    # MLflow's own answers are JSON and have an error code.
+    return mlflow_internals.http_status(error) or _STATUSES.get(error.error_code)
 
 
 def _ours(target: Target, error: Exception, status: int | None) -> StoreError:

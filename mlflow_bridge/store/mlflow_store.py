@@ -1,11 +1,12 @@
 """A tracking store through MLflow's own client."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_bridge import mlflow_internals
 from mlflow_bridge.errors import StoreError
 from mlflow_bridge.mapping.timeline import Trace
 from mlflow_bridge.model.captured_values import CapturedTrace
@@ -106,12 +107,8 @@ class MlflowStore:
 
     def log_artifact(self, artifact_uri: str, path: Path, directory: str) -> None:
         """Through the artifact store itself: the client's own methods ask for the run or model first."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         with translated(self.target):
-            repository = get_artifact_repository(artifact_uri, tracking_uri=self.target.uri)
-            send: Callable[[str, str | None], None] = repository.log_artifact
-            send(str(path), directory or None)
+            mlflow_internals.send_file(self.target.uri, artifact_uri, path, directory or None)
 
     def log_batch(self, run_id: str, batch: Batch) -> None:
         """MLflow's client would cut larger batches itself, in another order."""

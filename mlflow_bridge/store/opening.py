@@ -1,14 +1,13 @@
 """Stores are opened, and made where that is wanted; MLflow is imported only then."""
 
 import importlib.util
-import logging
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from mlflow_bridge import mlflow_internals
 from mlflow_bridge.errors import StoreError, TargetError
 from mlflow_bridge.store.errors import translated
 from mlflow_bridge.store.locks import directory_lock
@@ -52,7 +51,7 @@ def _open_sqlite(target: Target, database: Path) -> MlflowStore:
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
     except OSError as error:
         raise StoreError(f"can't write {database}: {error.strerror}") from error
-    with directory_lock(database.parent), _quiet(), translated(target):
+    with directory_lock(database.parent), mlflow_internals.without_migrations_in_log(), translated(target):
         check_schema(database)
         return MlflowStore(target)
 
@@ -66,15 +65,11 @@ def check_schema(database: Path) -> None:
     found = _schema_of(database)
     if found is None:
         return
-    import mlflow
-    from alembic.script import ScriptDirectory
-
-    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations"
-    expected = ScriptDirectory(str(migrations)).get_current_head()
+    expected = mlflow_internals.schema()
     if found != expected:
         raise StoreError(
-            f"{database} was made by another version of MLflow (schema {found}; MLflow {mlflow.__version__}, which is "
-            f"installed, has {expected}); use that version, or make a copy of the file and run: "
+            f"{database} was made by another version of MLflow (schema {found}; MLflow {mlflow_internals.version()}, "
+            f"which is installed, has {expected}); use that version, or make a copy of the file and run: "
             f"mlflow db upgrade sqlite:///{database}"
         )
 
@@ -92,17 +87,3 @@ def _schema_of(database: Path) -> str | None:
     except sqlite3.Error as error:
         raise StoreError(f"{database} can't be read as an sqlite file: {error}") from error
     raise StoreError(f"{database} is an sqlite file, but no MLflow store")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MLflow and alembic from logging each migration of a new store."""
-    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -8,6 +8,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from mlflow_bridge import mlflow_internals
 from mlflow_bridge.limits import storable
 from mlflow_bridge.mapping.timeline import Span, SpanFailure, Trace
 from mlflow_bridge.model.captured_values import CapturedAssessment, CapturedTrace
@@ -29,16 +30,8 @@ def log_trace(target: Target, experiment_id: str, run_id: str, trace: Trace) -> 
     Args:
         run_id: MLflow's id of the run whose page shows the trace.
     """
-    from mlflow.entities.span import Span as MlflowSpan
-    from mlflow.tracing.client import TracingClient
-
-    client = TracingClient(target.uri)
-    client.start_trace(_info(experiment_id, run_id, trace))
-    for start in range(0, len(trace.spans), _SPANS_AT_ONCE):
-        spans = [
-            MlflowSpan.from_otel_proto(_proto(trace, span)) for span in trace.spans[start : start + _SPANS_AT_ONCE]
-        ]
-        client.log_spans(experiment_id, spans)
+    spans = (mlflow_internals.span_from_protobuf(_proto(trace, span)) for span in trace.spans)
+    mlflow_internals.send_trace(target.uri, experiment_id, _info(experiment_id, run_id, trace), spans, _SPANS_AT_ONCE)
 
 
 def log_task_trace(target: Target, experiment_id: str, trace: CapturedTrace) -> str:
@@ -50,9 +43,7 @@ def log_task_trace(target: Target, experiment_id: str, trace: CapturedTrace) -> 
     from mlflow.entities.trace_info import TraceInfo
     from mlflow.entities.trace_location import TraceLocation
     from mlflow.entities.trace_state import TraceState
-    from mlflow.tracing.client import TracingClient
 
-    client = TracingClient(target.uri)
     info = TraceInfo(
         trace_id=trace.id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -66,22 +57,17 @@ def log_task_trace(target: Target, experiment_id: str, trace: CapturedTrace) -> 
         tags=dict(trace.tags),
         assessments=[made for one in trace.assessments if (made := _assessment(trace.id, one))],
     )
-    # All are made before the trace: one without its spans would be worse than none.
-    spans = [_span(trace.id, text) for text in trace.spans]
-    stored = client.start_trace(info)
-    for start in range(0, len(spans), _SPANS_AT_ONCE):
-        client.log_spans(experiment_id, spans[start : start + _SPANS_AT_ONCE])
+    spans = (_span(trace.id, text) for text in trace.spans)
+    stored = mlflow_internals.send_trace(target.uri, experiment_id, info, spans, _SPANS_AT_ONCE)
     return str(stored.tags["mlflow.artifactLocation"])
 
 
 def _span(trace_id: str, text: str) -> "MlflowSpan":
     """A span from the JSON that MLflow keeps of it, which has the trace's id in a form of its own."""
-    from mlflow.entities.span import Span as MlflowSpan
-
     described = json.loads(text)
     described["trace_id"] = base64.b64encode(bytes.fromhex(trace_id.removeprefix("tr-"))).decode()
     described["name"] = storable(described["name"])
-    return MlflowSpan.from_dict(described)
+    return mlflow_internals.span_from_json(described)
 
 
 def _assessment(trace_id: str, said: CapturedAssessment) -> "Assessment | None":
