@@ -166,7 +166,7 @@ class RunInterruptedError(PynbDagRunnerError):
         self.reason = reason
         super().__init__(
             f"the run was stopped, since {reason}; what had finished is kept. "
-            f"Go on with: pynb-dag-runner resume {folder}"
+            f"Resume it with: pynb-dag-runner resume {folder}"
         )
 
     def __reduce__(self) -> tuple[type["RunInterruptedError"], tuple[Path, str]]:

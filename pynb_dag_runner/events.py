@@ -1,4 +1,4 @@
-"""What listeners of a run hear, in the order in which it happens.
+"""The events of a run, as listeners receive them, in the order in which they happen.
 
 All times are UTC with a time zone; durations are seconds.
 """

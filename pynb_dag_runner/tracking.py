@@ -1,4 +1,4 @@
-"""What a task says of itself: metrics, params, tags, files and outputs. For use inside notebooks and functions.
+"""Record metrics, params, tags, files and outputs of a task. For use inside notebooks and functions.
 
 Names and signatures are those of MLflow's fluent API; MLflow need not be installed. Inside a run each call writes files
 into the attempt's folder. Outside a run (a notebook opened in Jupyter, a function called by hand) the same calls check

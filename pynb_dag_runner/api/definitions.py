@@ -1,4 +1,4 @@
-"""Functions that define pipelines: the decorator, and a single notebook as a pipeline of its own."""
+"""Define pipelines as functions: the decorator ``pipeline``, and a single notebook as a pipeline of its own."""
 
 import inspect
 import os

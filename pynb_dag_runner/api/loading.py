@@ -1,4 +1,4 @@
-"""From what a user types to a pipeline: ``file.py``, ``file.py:name``, ``package.module:name``, or one notebook file.
+"""Load a pipeline from a target: ``file.py``, ``file.py:name``, ``package.module:name``, or one notebook file.
 
 A Python file is imported, as ``python file.py`` would, except that ``__name__`` is not ``__main__``. A notebook is
 never imported or executed here: which of the two a file is, its text decides.

@@ -1,4 +1,4 @@
-"""How a pipeline is written down, task by task: :class:`Pipeline`."""
+"""Define a pipeline task by task, and run or resume it: :class:`Pipeline`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""``run --upload`` and ``resume --upload``: another package takes the run folder when the run has ended.
+"""``run --upload`` and ``resume --upload``: hand the run folder to another package when the run has ended.
 
 Which one, and how, is said by the entry point :data:`NAME` in the group :data:`GROUP`: a function that is called before
 the run, and returns what is called after it.

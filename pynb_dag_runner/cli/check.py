@@ -1,4 +1,4 @@
-"""``check``: everything that can be known without running."""
+"""``check``: find everything that is wrong with a pipeline, without running it."""
 
 import sys
 from pathlib import Path

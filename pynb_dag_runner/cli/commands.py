@@ -1,4 +1,4 @@
-"""The table of commands: which there are, and where each is found when it is asked for."""
+"""The table of commands: their names, and the module of each, which is imported when the command is used."""
 
 from collections.abc import Mapping
 from importlib import import_module

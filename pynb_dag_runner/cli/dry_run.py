@@ -1,4 +1,4 @@
-"""What ``run --dry-run`` shows: the tasks in an order in which they can run, with what they would be given."""
+"""``run --dry-run``: print the tasks in an order in which they can run, with their parameters."""
 
 import graphlib
 import json

@@ -1,4 +1,4 @@
-"""``graph``: the DAG of a pipeline, or of a run with the statuses of its tasks."""
+"""``graph``: draw the DAG of a pipeline, or of a run with the statuses of its tasks."""
 
 from pathlib import Path
 from typing import Literal
@@ -25,11 +25,9 @@ _FORMAT_OF_SUFFIX: dict[str, _Format] = {
     "--format",
     "graph_format",
     type=click.Choice(["mermaid", "dot", "svg"]),
-    help="What to draw; if not given, the output file's suffix tells, on stdout mermaid.",
+    help="Output format. Default: by the suffix of --output, else mermaid.",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of to stdout."
-)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file instead of stdout.")
 def graph(
     target: str,
     parameter: dict[str, str],

@@ -1,4 +1,4 @@
-"""``init``: a small project to start from."""
+"""``init``: write a small project to start from."""
 
 import shlex
 from importlib.resources import files
@@ -13,7 +13,7 @@ _TEMPLATES = ("pipeline.py", "notebooks/make_measurements.py", "notebooks/fit_li
 """Below ``templates``. Written out, since a walk would also find the caches that Python leaves there."""
 
 
-@click.command(short_help="A small project to start from.")
+@click.command(short_help="Write a small project to start from.")
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 def init(directory: Path) -> int:
     """Write a small pipeline with two notebooks and a function into DIR.

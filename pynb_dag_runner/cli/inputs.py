@@ -1,4 +1,4 @@
-"""What commands that take a pipeline have in common: the target, its parameters, and the graph that comes of both."""
+"""Read what all commands that take a pipeline share: the target and its parameters; build the graph from both."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The JSON documents that commands print with ``--json``."""
+"""Make the JSON documents that commands print with ``--json``."""
 
 import json
 from typing import TYPE_CHECKING, Any

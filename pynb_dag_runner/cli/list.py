@@ -1,4 +1,4 @@
-"""``list``: the runs in a directory."""
+"""``list``: list the runs in a directory."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pynb_dag_runner.run_folder import Run
 
 
-@click.command("list", short_help="The runs in a directory.")
+@click.command("list", short_help="List the runs in a directory.")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR_OR_ZIP]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_runs(directory: Path, as_json: bool) -> int:
     """List the runs in a directory ("runs" if not given), or in a zip or tar, the newest last.
 

@@ -1,4 +1,4 @@
-"""What a command spares itself that only reads run folders: looking after code of others, of which it runs none."""
+"""Spare commands that only read run folders the handling of user code: they run none."""
 
 import atexit
 import gc

@@ -1,4 +1,4 @@
-"""``report``: draw a run again."""
+"""``report``: draw the report of a run again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Write report.html and summary.md of a run again.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--html", is_flag=True, help="Make the pages of notebooks that have none, too.")
+@click.option("--html", is_flag=True, help="Also make the pages of notebooks that have none.")
 def report(run_dir: Path, html: bool) -> int:
-    """Write report.html and summary.md into RUN_DIR again, from what its files say now.
+    """Write report.html and summary.md into RUN_DIR again, from its files as they are now.
 
     On stdout stands the path of report.html.
     """

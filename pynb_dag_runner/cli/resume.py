@@ -1,4 +1,4 @@
-"""``resume``: go on with a run in its own folder."""
+"""``resume``: resume a run in its own folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
 
 
-@click.command(short_help="Go on with an unfinished or failed run.")
+@click.command(short_help="Resume an unfinished or failed run in place.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @parameter_options
 @click.option("--target", metavar="TARGET", help="The pipeline, if it is not where it was; see run.")
@@ -62,7 +62,7 @@ def resume(
     uploader: Callable[[], Uploader | None],
     as_json: bool,
 ) -> int:
-    """Go on with the run in RUN_DIR, in its own folder: only what has to runs again.
+    """Resume the run in RUN_DIR in place; re-run only what is needed.
 
     A task that succeeded is taken over, unless its notebook or function, its parameters, or something that it needs
     changed. Parameters are those of the run; -p changes some. Resume only runs of your own: values are unpickled.

@@ -1,4 +1,4 @@
-"""``run``: load, build, select, execute, say how it ended."""
+"""``run``: load and build a pipeline, select tasks, run them, print how the run ended."""
 
 import math
 import sys

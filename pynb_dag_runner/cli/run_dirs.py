@@ -1,4 +1,4 @@
-"""Run folders as named on the command line, also in archives."""
+"""Open the run folders that are named on the command line, also those in archives."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``show``: one run, as its folder tells it."""
+"""``show``: print one run as its folder records it."""
 
 import shlex
 from pathlib import Path
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pynb_dag_runner.run_folder import Run
 
 
-@click.command(short_help="Status, timings and errors of a run.")
+@click.command(short_help="Show status, timings and errors of a run.")
 @click.argument("run_dir", type=click.Path(path_type=Path), metavar="RUN_DIR_OR_ZIP")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run_dir: Path, as_json: bool) -> int:
-    """Show status, timings and errors of a run: of a run folder, or of the one in a zip or tar."""
+    """Show status, timings and errors of the run in a run folder, a zip or a tar."""
     with only_reading():
         from pynb_dag_runner.cli.run_dirs import read_run_dir_or_archive
 

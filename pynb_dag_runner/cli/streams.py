@@ -1,4 +1,4 @@
-"""Who may write where: stdout belongs to a command's result alone."""
+"""Keep stdout for a command's result alone."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Lines and tables on stdout: with colour on a terminal, plain elsewhere.
+"""Print lines and tables on stdout: with colour on a terminal, plain elsewhere.
 
 Rich is not asked: its import, and half a millisecond for each row, would be most of what ``show`` and ``list`` take.
 """

@@ -1,4 +1,4 @@
-"""What a task is made of when it is added to a pipeline: it must still be that when the pipeline runs.
+"""Copy what a task is given when it is added to a pipeline, and find what has changed since.
 
 A function keeps no copy of the variables around it: a ``lambda: i`` written in a loop reads the last ``i``, whichever
 task it belongs to. A list is what is in it. So values are copied when a task is added, and variables that were given

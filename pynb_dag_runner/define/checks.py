@@ -1,4 +1,4 @@
-"""What can be checked of tasks before anything runs, beyond names and edges: notebooks, kernels, arguments."""
+"""Check tasks before anything runs, beyond names and edges: notebooks, kernels, arguments."""
 
 import importlib.util
 import inspect

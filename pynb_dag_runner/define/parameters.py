@@ -1,4 +1,4 @@
-"""Typed parameters of a pipeline: its signature, conversion of given values, and what a notebook can receive."""
+"""Read a pipeline's typed parameters from its signature, convert given values, check what a notebook can take."""
 
 import contextlib
 import inspect

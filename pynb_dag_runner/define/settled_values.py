@@ -1,4 +1,4 @@
-"""Values that mean the same in another process, with another current directory."""
+"""Make values mean the same in another process with another current directory."""
 
 import copy
 import dataclasses

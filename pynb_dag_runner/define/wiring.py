@@ -1,4 +1,4 @@
-"""What is handed to tasks and from task to task, and whether names and types can be right: told before anything runs.
+"""Check names and types of what tasks are given and hand on, before anything runs.
 
 Only what is certain is refused. A name may be computed, a type may be unknown, a helper may set an output: then nothing
 is said here, and the run tells.

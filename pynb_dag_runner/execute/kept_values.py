@@ -1,4 +1,4 @@
-"""Return values that JSON can't hold, read back from a run folder: the one place that unpickles anything there.
+"""Read return values that JSON can't hold back from a run folder. Nothing else unpickles what a run folder holds.
 
 Unpickling runs whatever code a pickle names. So this is for folders of the user's own alone, to go on with a run;
 reading, reporting and uploading never come here.

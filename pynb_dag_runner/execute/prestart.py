@@ -1,4 +1,4 @@
-"""Processes that a run's tasks need beside its engine, started before they are needed.
+"""Start the processes that a run's tasks need beside its engine before they are needed.
 
 They import while the driver and the engine do, which wait for most of that time. Together they are what a task's first
 start would wait for: half a second for what runs attempts, another half for a kernel, and a second for the first page.

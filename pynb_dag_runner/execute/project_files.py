@@ -1,4 +1,4 @@
-"""Which files of a pipeline's project its tasks need where the project is not."""
+"""Choose the files of a pipeline's project that its tasks need on machines without the project."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a run came from: the state of the code, the CI job, the libraries, the process that drives it.
+"""Record where a run came from: the state of the code, the CI job, the libraries, the driver process.
 
 Each function looks at one thing outside and returns a record of it. What can't be found is absent; nothing here fails a
 run. No name or value that could be a secret is taken: environment variables by an explicit list, URLs without their

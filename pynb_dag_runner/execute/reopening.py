@@ -1,4 +1,4 @@
-"""Opening a run folder again, to go on with its run: who may, what is left of the old driver, what will be done."""
+"""Open a run folder to resume its run: check who may, end what is left of the old driver, decide what runs again."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a resumed run has from before: verdicts, outputs, kept values; and the records that say so."""
+"""What a resumed run takes over: verdicts, outputs and kept values; and the records that say so."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

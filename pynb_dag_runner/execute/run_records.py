@@ -1,4 +1,4 @@
-"""What ``run.json`` keeps of a pipeline: its tasks as planned, and what is needed to go on with the run later."""
+"""Record a pipeline in ``run.json``: its tasks as planned, and what a resume needs."""
 
 from collections.abc import Mapping
 from pathlib import Path

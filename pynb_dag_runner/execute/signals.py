@@ -1,4 +1,4 @@
-"""Requests to stop (Ctrl-C, SIGTERM, a closed terminal): first they raise, later they are counted.
+"""Handle requests to stop (Ctrl-C, SIGTERM, a closed terminal): first they raise, later they are counted.
 
 Whoever had the signals before gets them again afterwards, by :func:`deliver_again`.
 """

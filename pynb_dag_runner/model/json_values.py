@@ -1,4 +1,4 @@
-"""Which Python values JSON holds without loss, and how outputs are written.
+"""Tell which Python values JSON holds without loss, and write outputs as JSON.
 
 Standard library only: user code inside a kernel loads this through ``tracking``.
 

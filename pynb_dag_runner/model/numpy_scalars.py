@@ -1,4 +1,4 @@
-"""numpy's own scalar types, told without importing numpy."""
+"""Recognise numpy's own scalar types without importing numpy."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The words of the run folder: how attempts, tasks and runs end."""
+"""How attempts, tasks and runs end: the words that a run folder uses."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""How much of what a task puts out is kept, so that no cell can fill the worker's memory, a disk or a browser.
+"""Limits on what is kept of a task's output, so that no cell can fill the worker's memory, a disk or a browser.
 
 What goes beyond is left out in the middle, where it happened, with a line that says so and how much. The beginning and
 the end are what people look for: how it started, and what it said last.

@@ -1,4 +1,4 @@
-"""How a value is written down for people: as JSON where that can be, else as its ``repr``."""
+"""Write a value down for people: as JSON where that is possible, else as its ``repr``."""
 
 from typing import Any
 

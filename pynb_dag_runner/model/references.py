@@ -1,4 +1,4 @@
-"""References to outputs of tasks: they stand for values that are known only when the run goes.
+"""References to outputs of tasks. They stand for values that exist only once the producer has run.
 
 While a pipeline is written down a reference can be handed on, and nothing else: whatever would need the value itself is
 refused, so that no text, no condition and no file name is ever made of the reference instead.

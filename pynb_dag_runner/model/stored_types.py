@@ -1,4 +1,4 @@
-"""Times and whole numbers as files hold them: what a stranger's file may say is bounded where it is read.
+"""Times and whole numbers as files hold them; values from a stranger's file are bounded where they are read.
 
 Without bounds a year 1 east of Greenwich or a number of 4,000 digits passes as a valid value, and breaks whoever
 computes with it later: a report, a chart, a database.

@@ -1,4 +1,4 @@
-"""What a parameters cell declares: names with their types, read from its text without running it.
+"""Read the names and types that a parameters cell declares from its text, without running it.
 
 A type is known where an annotation is made of the standard names below, or where the default is a literal. Of all else
 nothing is said: a check that can't be sure stays silent.

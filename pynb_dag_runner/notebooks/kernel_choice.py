@@ -1,4 +1,4 @@
-"""Which kernelspec a notebook runs in."""
+"""Choose the kernelspec in which a notebook runs."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The installed kernelspecs."""
+"""The installed kernelspecs, and the one of this very interpreter."""
 
 import sys
 

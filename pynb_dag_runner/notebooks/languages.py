@@ -1,4 +1,4 @@
-"""Which language a notebook is written in: its metadata say it, else the ending of its file does."""
+"""Tell in which language a notebook is written: by its metadata, else by the ending of its file."""
 
 import re
 from collections.abc import Mapping

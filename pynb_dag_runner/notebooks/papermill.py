@@ -1,4 +1,4 @@
-"""papermill for local files: imported without the clients of remote stores that it looks for.
+"""Import papermill without the clients of remote stores that it looks for.
 
 With pyarrow alone that takes another 0.15 s, and pyarrow starts threads, which no fork survives. What a task imports
 itself is not affected.

@@ -1,4 +1,4 @@
-"""The Python code in a notebook's cell, without what only IPython understands, so that its text can be looked at."""
+"""Extract the Python code of a notebook's cell, without IPython's own syntax, so that it can be parsed."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Notebooks that are not quite valid: what does not matter for running is repaired in memory, the rest is refused.
+"""Repair notebooks that are not quite valid in memory, as far as it does not matter for running; refuse the rest.
 
 Jupyter opens such files, and papermill runs them: their readers complain of what does not follow the schema, and go on.
 What an earlier execution left (outputs, execution counts) is dropped in any case, so nothing is wrong with that.

@@ -1,4 +1,4 @@
-"""How a notebook gets secret parameters: its injected cell says where they are, and holds none of them.
+"""Give secret parameters to a notebook: its injected cell says where they are, and holds none of them.
 
 They come in the kernel's environment, and the cell takes them out of it as it reads them, so that nothing which the
 notebook starts inherits them. That works in every Python kernel, needs no package of ours, and touches no disk.

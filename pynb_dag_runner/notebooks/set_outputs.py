@@ -1,4 +1,4 @@
-"""Which outputs a piece of code sets, as far as its text tells: the literal names in its calls of ``set_output``.
+"""Find the outputs that a piece of code sets: the literal names in its calls of ``set_output``.
 
 Nothing is imported or run. Whether a name that is not among them could be set all the same is answered on the safe
 side: yes, wherever the code computes names, hands ``tracking`` on, or imports something that may do either.

@@ -1,4 +1,4 @@
-"""Notebook files in every text format that Jupytext reads, and .ipynb. Read only: nothing is ever written back."""
+"""Read notebook files in every text format that Jupytext knows, and .ipynb. Nothing is ever written back."""
 
 import codecs
 import warnings

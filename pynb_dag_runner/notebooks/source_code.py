@@ -1,4 +1,4 @@
-"""Python source code that means the same value again: how parameters are written into a notebook.
+"""Write Python source code that evaluates to a given value again.
 
 Standard library only. A value has source code if it is of exactly one of the types below, and so is all that is in it:
 a subclass would come back as its base class. What evaluates the code needs numpy only if there is a numpy scalar in the

@@ -1,4 +1,4 @@
-"""How parameters are written into a notebook: source code that means the same value again.
+"""Write parameters into a notebook as source code, in the notebook's language.
 
 papermill's own translators write text as Python does, which other languages read as another text or not at all, and
 numbers that these languages do not have. So those for languages that people run here are mended, and what the rest

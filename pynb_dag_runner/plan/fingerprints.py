@@ -1,4 +1,4 @@
-"""Fingerprints of tasks: by them a resumed run tells which tasks are still what they were.
+"""Compute fingerprints of tasks, by which a resume tells which tasks have not changed.
 
 A fingerprint is the same in every process, on every machine and, for functions whose source text can be had, under
 every version of Python. It sees the task's own notebook or function and the values of its parameters; it does not see

@@ -1,4 +1,4 @@
-"""Which tasks of an earlier run are taken over and which run again, and why: a pure decision.
+"""Decide which tasks of an earlier run are reused and which run again, and why. Pure.
 
 A task is taken over if it succeeded, is still the same, and everything it needs is taken over too.
 """

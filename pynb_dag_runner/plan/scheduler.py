@@ -1,4 +1,4 @@
-"""Which attempts may start now, what is retried, what a failure blocks: a pure state machine.
+"""Decide which attempts start now, what is retried, and what a failure blocks: a pure state machine.
 
 Nothing here reads a clock, touches a disk or starts a process. The runner tells what happened and when (seconds on any
 monotonic clock) and gets decisions back. Over a whole run the work is proportional to tasks plus edges.

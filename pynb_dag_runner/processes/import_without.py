@@ -1,4 +1,4 @@
-"""Importing a library without others that it only looks for."""
+"""Import a library without optional ones that it would import, too."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""What this machine gives to a process."""
+"""Tell how many processors, how much memory and how many open files this process may use."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Numbers by which processes of a run are found, whatever they do with environment, session and parents.
+"""Mark processes of a run by numbers that survive changes of environment, session and parent.
 
 A process has its number as the soft limit of its file locks (``RLIMIT_LOCKS``), which Linux has not enforced since 2.4.
 Limits are inherited, also by programs that are started with an empty environment, and anybody may read them; they are

@@ -1,4 +1,4 @@
-"""The user's own files as importable modules: one name for each, in the driver and wherever its tasks run.
+"""Make the user's own files importable under one name each, in the driver and wherever its tasks run.
 
 A pipeline's file is loaded from a path, or run as a program. What it defines can only be pickled, compared after a
 resume or handed to a child process if every process finds it by the same name. So a file has a stable name, workers

@@ -1,4 +1,4 @@
-"""Whether the system killed something for lack of memory: the kernel's count of such deaths, where it is kept."""
+"""Tell whether the system killed a process for lack of memory, by the kernel's count of such deaths."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pickles that mean the same in the driver, in workers, and in the process that resumes a run.
+"""Pickle values so that they mean the same in the driver, in workers, and in the process that resumes a run.
 
 What the program itself defines goes by the name that its file has as a module, see
 :mod:`pynb_dag_runner.processes.module_files`. What can't be found by a name goes by value, as cloudpickle does it.

@@ -1,4 +1,4 @@
-"""A run's private directory: all that is temporary lies below it, and no other user can enter or exchange any of it.
+"""Make a run's private directory: everything temporary lies below it, and no other user can enter it or exchange it.
 
 Other users can't reach what is in there, and they can't put something else in its place, either: a directory above that
 would let them is not used. Processes of one user that meet there over a socket still ask the system who the other is.

@@ -1,4 +1,4 @@
-"""Processes as the system shows them: how one ended, what a family of them uses, ending all that bear a mark."""
+"""Look at the system's processes: how one ended, what a family of them uses; end all that bear a mark."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The listener that speaks: what a person sees while a run goes on, and the last words.
+"""Show a run on the terminal: a live view while it runs, and a summary at its end.
 
 On a terminal a live view: a line per running task and a bar of counts, with finished tasks printed above. Elsewhere
 plain lines with a time stamp. All of it goes to one stream, stderr; when that is closed or breaks, the run goes on in

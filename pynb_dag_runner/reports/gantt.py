@@ -1,4 +1,4 @@
-"""A run on a time axis: one row per task, one bar per attempt. Values only; the page and the summary draw them.
+"""Lay a run out on a time axis: one row per task, one bar per attempt. The page and the summary draw the result.
 
 Times are seconds since the run's start, so that a bar's place and an axis label say the same. The time in which a run
 stood still before it was resumed is left out: beside days of nothing no bar would be seen.

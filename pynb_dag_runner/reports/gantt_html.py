@@ -1,4 +1,4 @@
-"""The time chart as markup: names and bars in two SVG columns, so that bars stretch with the page and text does not.
+"""Draw the time chart as markup: names and bars in two SVG columns, so that bars stretch and text does not.
 
 Places along the axis are percentages. Rows come in blocks, which a browser lays out only when they scroll into view:
 ten thousand rows open as fast as a hundred. Rows are put together here and not in a template, which takes ten times as

@@ -1,4 +1,4 @@
-"""The graph that reports and the ``graph`` command draw: a small frozen value, made from a run or from a pipeline."""
+"""The graph that reports and the command ``graph`` draw: a small frozen value, made from a run or a pipeline."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""A graph as an SVG picture: boxes and lines, or one small square for each task where there are too many."""
+"""Draw a graph as SVG: boxes and lines, or one small square for each task where there are too many."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A graph as text for other programs: mermaid and Graphviz's dot."""
+"""Write a graph as text for other programs: mermaid, and dot for Graphviz."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""``report.html``: one file that shows a run, from disk and without a network.
+"""Draw ``report.html``: one file that shows a run, from disk and without a network.
 
 Everything in a run folder may come from a stranger. So all text is escaped, links lead only into the folder, the page's
 content security policy allows nothing but its own style and its own script (by its hash), and long texts share a

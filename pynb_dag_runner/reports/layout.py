@@ -1,4 +1,4 @@
-"""Where nodes and edges of a layered drawing go: fast-sugiyama orders and places them, this fits its answer to ours.
+"""Place the nodes and edges of a layered drawing: fast-sugiyama orders and places them, this module scales the result.
 
 Places are pairs (layer, across) without a unit and without a direction: the drawing decides which axis is which.
 """

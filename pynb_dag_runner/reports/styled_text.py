@@ -1,4 +1,4 @@
-"""What is said of a run, and in which style: values that the console and the commands print, each in its way.
+"""Describe a run in styled lines, which the console and the commands print each in its way.
 
 Nothing here draws. Rich does that for the live view, and its import takes longer than reading a small run.
 """

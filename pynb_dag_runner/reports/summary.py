@@ -1,4 +1,4 @@
-"""``summary.md``: a run in markdown with mermaid diagrams, as the job summaries of CI systems show it.
+"""Write ``summary.md``: a run in Markdown with mermaid diagrams, for the job summaries of CI systems.
 
 Links are left out: a job summary stands on a page of its own, far from the run folder.
 """

@@ -1,4 +1,4 @@
-"""Compiled jinja2 templates, kept between runs: to compile them takes longer than to fill them in.
+"""Keep compiled jinja2 templates between runs: compiling them takes longer than filling them in.
 
 They are code, so they are only taken from a directory that nobody else can write to, or put another in the place of.
 """

@@ -1,4 +1,4 @@
-"""The jinja2 environment of all templates: everything that is not marked safe is escaped, whatever the file's name."""
+"""The jinja2 environment of all templates. It escapes everything that is not marked safe."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any

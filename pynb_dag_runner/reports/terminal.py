@@ -1,4 +1,4 @@
-"""A terminal, or what stands in for one: it may go away, and several threads write to it."""
+"""Write to a terminal that may go away and that several threads write to, or to what stands in for one."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""Run folders in a zip or tar, extracted for as long as they are read.
+"""Extract run folders from a zip or tar for as long as they are read.
 
 An archive may come from a stranger. Files and folders are made by us, one by one, from names that were looked at: no
 link, device or pipe is ever made, nothing is overwritten, and what is extracted is counted as it is written, since

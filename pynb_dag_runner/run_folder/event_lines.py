@@ -1,4 +1,4 @@
-"""The lines of ``events.jsonl``: what each is called and how it is read back."""
+"""Name the lines of ``events.jsonl``, and read them back."""
 
 from collections.abc import Mapping
 from functools import cache

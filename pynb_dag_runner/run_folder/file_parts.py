@@ -1,4 +1,4 @@
-"""Files of attempts whose workers do not see the run folder: they arrive in parts and appear when they are whole."""
+"""Receive files of attempts in parts, from workers that do not see the run folder; show them once they are whole."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""One driver at a time for a run folder: an advisory lock that the system gives back when its holder dies.
+"""Lock a run folder for one driver at a time; the system releases the lock when its holder dies.
 
 It is a file of its own, since ``run.json`` is replaced while it would be locked. On a disk without locks (some network
 disks) nothing is locked, and what ``run.json`` says of its driver must do.

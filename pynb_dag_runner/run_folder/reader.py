@@ -1,4 +1,4 @@
-"""Reading a run folder into frozen values.
+"""Read a run folder into frozen values.
 
 A folder may come from a stranger: nothing is unpickled or executed, no link is followed, nothing outside is opened, and
 every error names the file, the key, what was got and what was expected. A folder may also be of a run that is still

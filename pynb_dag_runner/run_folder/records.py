@@ -1,4 +1,4 @@
-"""What each file of a run folder holds, as frozen typed values.
+"""The content of each file of a run folder, as frozen typed values.
 
 A record goes to JSON and back without loss. Readers ignore keys they do not know, so that a newer minor version of the
 format can add some; a newer major version is refused by the reader.

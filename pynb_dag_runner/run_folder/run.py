@@ -1,4 +1,4 @@
-"""What a reader gets: a run with its tasks and attempts, as frozen values."""
+"""A run with its tasks and attempts, as a reader returns it: frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Opening what lies inside a run folder, and nothing else: no link is followed, nothing waited for, sizes are bounded.
+"""Open files inside a run folder and nothing else: no link is followed, nothing blocks, sizes are bounded.
 
 A run folder may come from a stranger. What is refused here is refused with the name of the file.
 """

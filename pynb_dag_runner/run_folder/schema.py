@@ -1,4 +1,4 @@
-"""JSON Schema of the files of a run folder, generated from the records, so that the two can't disagree.
+"""Generate the JSON Schema of a run folder's files from the records, so that the two can't disagree.
 
 ``python -m pynb_dag_runner.run_folder.schema`` writes ``schema/*.json`` beside this file; a test fails when these are
 out of date. A schema accepts what the reader accepts: a file of a newer minor version, with keys that are not described

@@ -1,4 +1,4 @@
-"""Writing a run folder: each JSON file whole or not at all, events appended line by line.
+"""Write a run folder: each JSON file whole or not at all, events appended line by line.
 
 One writer per file: the driver owns ``run.json``, ``events.jsonl`` and ``task.json`` (:class:`RunWriter`), the worker
 owns its attempt folder (:class:`AttemptWriter`).

@@ -1,4 +1,4 @@
-"""Taking secrets out of the sqlite file in which MLflow keeps what a task logged, so that it can still be read.
+"""Mask secrets in the sqlite file in which MLflow keeps what a task logged, so that it stays readable.
 
 Stars in the place of bytes would not do: texts of another length damage the file, one that is cut into two pages is not
 found, and pages that are no longer used hold what was deleted.

@@ -1,4 +1,4 @@
-"""Taking secrets out of the files that a task left in its attempt's folder."""
+"""Mask secrets in the files that a task left in its attempt's folder."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Values that must not be written down: how they are marked, found among parameters, and taken out of their cover.
+"""Mark values as secret, find them among parameters, and unwrap them where they are used.
 
 Marked are values in a ``Secret`` (pydantic's), which may stand anywhere in lists, tuples, sets and dicts, and the
 values of the environment variables that ``PYNB_DAG_RUNNER_REDACT`` names.

@@ -1,4 +1,4 @@
-"""Finding secret texts in other texts, in the forms in which programs write them, and putting stars in their place.
+"""Find secret texts in other texts, in the forms in which programs write them, and replace them by stars.
 
 Found are a text itself and its forms in JSON, Python literals, URLs, HTML, base64 (also as a part of something longer)
 and hexadecimal digits. Not found are parts of it, and whatever is compressed, encrypted or in another encoding.

@@ -1,4 +1,4 @@
-"""Names of ours, and of the formats that we write, which stay when a secret is the same word or a part of them.
+"""Names of ours and of the formats that we write: they stay when a secret is the same word or a part of one.
 
 A secret ``json`` or ``note`` must not rename the file ``notebook.ipynb``, nor the key ``output_type`` in it: nobody
 could read the folder any more, and the place of the stars would tell what the secret is.

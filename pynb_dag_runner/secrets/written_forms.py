@@ -1,4 +1,4 @@
-r"""The forms in which programs write a text: in quotes, escaped, encoded, in digits, broken into lines.
+r"""Generate the forms in which programs write a text: quoted, escaped, encoded, in digits, broken into lines.
 
 Encodings work on one character after another. So a form here is a list of what may stand for each character, which also
 finds a text of which a program encodes some characters only, in a way of its own: ``requests`` writes

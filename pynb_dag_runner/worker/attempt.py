@@ -1,4 +1,4 @@
-"""One attempt of a task, from the first file in its folder to the last. Runs in a worker.
+"""Make one attempt of a task, from the first file in its folder to the last. Runs in a worker.
 
 :func:`run_attempt` is a job's call: what it yields reaches the driver at once. It yields that the attempt began, then
 what a function returned if JSON can't hold it, then that it finished; ending the kernel is off the

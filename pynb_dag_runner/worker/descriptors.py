@@ -1,4 +1,4 @@
-"""What a kernel's processes write to their standard output and error past Jupyter's messages: children, C code.
+"""Capture what a kernel's processes write to standard output and error beside Jupyter's messages: children, C code.
 
 It comes through two pipes, and the messages through a socket. A kernel of ours keeps the order of both: before it
 starts a child it writes a mark into each pipe and sends a message that names the mark. What comes after a mark waits

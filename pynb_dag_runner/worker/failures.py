@@ -1,4 +1,4 @@
-"""Exceptions of a task as text."""
+"""Describe exceptions of a task as failures: kind, message and traceback."""
 
 import traceback
 

@@ -1,4 +1,4 @@
-"""Calling a Python function as a task: its output goes to the log, its timeout interrupts it."""
+"""Call a Python function as a task: its output goes to the log, its timeout interrupts it."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""A task's log: one file that many write to, and that does not grow without bound.
+"""Write a task's log: one file that many write to, and that does not grow without bound.
 
 The task's own processes write to it through their file descriptors, so that their last words are in it however they
 die. Nobody can hold them back; what looks at the file now and then cuts its middle out.

@@ -1,4 +1,4 @@
-"""Logs of tasks that were given secrets: their processes write to a pipe, and a process beside them to the file.
+"""Mask secrets in a task's log: its processes write to a pipe, and a process beside them to the file.
 
 ``python -m pynb_dag_runner.worker.masked_log LOG CONTROL OWN`` copies standard input to the file LOG without the
 secrets. The first line of the input is a JSON list of them; CONTROL is the file descriptor of a socket over which the

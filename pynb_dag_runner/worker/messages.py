@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: frozen and picklable."""
+"""The messages to a worker and from it: frozen and picklable."""
 
 import os
 from collections.abc import Callable, Mapping

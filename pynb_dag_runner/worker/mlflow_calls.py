@@ -1,4 +1,4 @@
-"""MLflow calls that a task makes by itself: where they go, and that none of it reaches the next task.
+"""Direct the MLflow calls that a task makes itself, and keep their effects from the next task.
 
 Nothing here imports MLflow. It is told through its environment to keep what a task logs in the attempt's folder, with a
 store that a plugin of MLflow makes when the task first uses one. A task that never imports MLflow pays for a look at

@@ -1,4 +1,4 @@
-"""Putting back what a function changed in a process that goes on: for tasks that run in the driver itself.
+"""Restore what a function changed in a process that goes on: for tasks that run in the driver itself.
 
 That is what can be put back cheaply. Modules' variables, threads, open files and the state of libraries stay as the
 function left them; the other executors have a process for each attempt.

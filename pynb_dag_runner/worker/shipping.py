@@ -1,4 +1,4 @@
-"""Where an attempt's files go: into the run folder, or, from a worker that does not see it, to the driver in parts."""
+"""Write an attempt's files into the run folder, or send them in parts to a driver whose disk no worker sees."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the processes of an attempt used."""
+"""Measure what the processes of an attempt used."""
 
 import contextlib
 import ctypes

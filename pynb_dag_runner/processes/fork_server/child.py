@@ -1,4 +1,4 @@
-"""What a forked process does before its own work: it takes on the surroundings that a started one would have had."""
+"""Prepare a forked process for its work: give it the surroundings that a started process would have had."""
 
 import atexit
 import contextlib

@@ -1,4 +1,4 @@
-"""Starting a fork server, asking one for processes, and such a process as its asker sees it."""
+"""Start a fork server, ask it for processes, and wait for these."""
 
 import contextlib
 import os

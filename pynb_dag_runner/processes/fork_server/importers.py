@@ -1,4 +1,4 @@
-"""Those of a server's children that have imported what the user asked for: one for each set of surroundings.
+"""Keep the children of a fork server that have imported what the user asked for, one for each set of surroundings.
 
 What a module reads at its import, an environment variable or a file of the working directory, is nobody's guess. So the
 modules are imported once for each environment and directory that processes are asked for in, when the first one is.

@@ -1,4 +1,4 @@
-"""Importing what the user asked for, once for all processes that are forked afterwards."""
+"""Import what the user asked for once, for all processes that are forked afterwards."""
 
 import contextlib
 import importlib

@@ -1,4 +1,4 @@
-"""The server's process: it imports, then forks on request, and tells each asker how its process ended.
+"""The fork server: it imports, forks on request, and reports how each forked process ended.
 
 ``python -m pynb_dag_runner.processes.fork_server.server OWNER DIRECTORY SOCKET ENTRIES MODULES [PRELOAD ...]``.
 OWNER is a pid. SOCKET is the file descriptor of the one that it listens to. ENTRIES and MODULES are names with commas

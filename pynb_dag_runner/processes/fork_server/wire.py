@@ -1,4 +1,4 @@
-"""What a fork server and those who ask it say to each other: JSON over a Unix socket, file descriptors beside it."""
+"""The messages of a fork server and its clients: JSON over a Unix socket, file descriptors beside it."""
 
 import contextlib
 import json

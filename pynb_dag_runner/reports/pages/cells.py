@@ -1,4 +1,4 @@
-"""What a page does with each cell: by its tags, as in Jupyter Book, and by what became of it."""
+"""Decide what a page shows of each cell: by its tags, as in Jupyter Book, and by how it ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""nbconvert's page, with mathematics set in the page itself."""
+"""Convert a notebook with nbconvert, with its mathematics set as MathML."""
 
 import html
 import re

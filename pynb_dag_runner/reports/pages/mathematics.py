@@ -1,4 +1,4 @@
-"""TeX as MathML, which browsers draw by themselves: no script, no font, no network.
+"""Convert TeX to MathML, which browsers draw by themselves: no script, no font, no network.
 
 What can't be drawn right is shown as its source: a formula that says something else is worse than one that is not set.
 """

@@ -1,4 +1,4 @@
-"""Outputs as a page shows them that asks no network: what scripts from there would draw is drawn here, or said."""
+"""Replace outputs that would need a network: draw what their scripts would draw, or say what is missing."""
 
 import html
 import importlib.util

@@ -1,4 +1,4 @@
-"""Evaluated notebooks as HTML: one file each, with all pictures inside, that needs no network.
+"""Make an HTML page of an evaluated notebook: one file, with all pictures inside, that needs no network.
 
 ``python -m pynb_dag_runner.reports.pages.page PID NICENESS`` makes pages on request: a line of JSON on
 standard input for each, a line on standard output when it is made, and one when it is ready for the first. nbconvert

@@ -1,4 +1,4 @@
-"""Pictures that a notebook shows from files or attachments, as part of its page."""
+"""Put the pictures that a notebook shows from files or attachments into its page."""
 
 import base64
 import contextlib

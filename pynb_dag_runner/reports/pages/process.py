@@ -1,4 +1,4 @@
-"""The process that makes pages, however it comes about."""
+"""Start the process that makes pages, by fork or by itself, and talk to it."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""HTML pages of evaluated notebooks, made in the background while the run goes on."""
+"""Make the pages of evaluated notebooks in the background while the run goes on."""
 
 import json
 import threading

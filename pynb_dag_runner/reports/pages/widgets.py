@@ -1,4 +1,4 @@
-"""Widgets of a notebook as a page shows them: their last state, without a script.
+"""Show the last state of a notebook's widgets in its page, without a script.
 
 No Python package brings the script that draws them outside of Jupyter. What they are for after a run, how far a bar
 came and what was chosen, can be said without it.

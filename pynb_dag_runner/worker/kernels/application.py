@@ -1,4 +1,4 @@
-"""An IPython kernel of ours: nothing that it puts out is dropped, and it ends as soon as it is told to.
+"""Our IPython kernel: it drops no output, and ends as soon as it is told to.
 
 It may be made in two steps. With :meth:`KernelApp.make_ahead` it is there, with its shell and its streams, for whatever
 is imported and asks for it; what no fork survives, its sockets and threads, comes with :meth:`KernelApp.initialize` in

@@ -1,4 +1,4 @@
-"""One running kernel: started over ipc sockets in a directory of its own, ended with everything that it started."""
+"""Start one kernel over ipc sockets in a directory of its own, and end it with everything that it started."""
 
 import asyncio
 import os

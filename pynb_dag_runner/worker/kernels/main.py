@@ -1,4 +1,4 @@
-"""What a kernel process of the runner's own interpreter runs: an ordinary IPython kernel that dies with its starter.
+"""The program of a kernel process of the runner's own interpreter: an IPython kernel that dies with its starter.
 
 It comes about in two ways: started as a program, by :func:`main`, or forked from a process in which :func:`prepare`
 was called, by :func:`run`. What its notebook sees is the same.

@@ -1,4 +1,4 @@
-"""How a kernel of the runner's own interpreter comes about: forked where there is a fork server, else started.
+"""Get a kernel process of the runner's own interpreter: forked where there is a fork server, else started.
 
 This is jupyter_client's seam for it (``jupyter_client.kernel_provisioners``); everything else about a kernel is the
 same either way.

@@ -1,4 +1,4 @@
-"""How a kernel of ours sends what cells print: no more of it waits in memory than the reader takes.
+"""Send what cells print: no more of it waits in the kernel's memory than the reader takes.
 
 By default a kernel drops messages when its queue is full, also the one that says that the cell has ended; and text
 waits without bound. Here whoever puts something out waits until there is room; the queue's side of it is in

@@ -1,4 +1,4 @@
-"""The fork server that kernels come from: whose it is, and where there is none."""
+"""Find the fork server that kernels come from, or none."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""The execution of single cells: nbclient's, on a kernel of ours, with bounded outputs."""
+"""Execute single cells with nbclient on a kernel of ours, with bounded outputs."""
 
 import codecs
 import contextlib

@@ -1,4 +1,4 @@
-"""The engine that papermill drives: cells run one after another against a clock, the notebook is saved as it grows.
+"""The engine that papermill drives: it runs cell after cell against a clock and saves the notebook as it grows.
 
 papermill's own engine records dead and timed-out cells as completed, writes the file twice per cell and not atomically,
 and knows no limit for a whole notebook; so its bookkeeping is not used at all.

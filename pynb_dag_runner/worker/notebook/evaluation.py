@@ -1,4 +1,4 @@
-"""Evaluating a notebook as a task, from its source to the saved result."""
+"""Evaluate a notebook as a task, from its source to the saved result."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The outputs of a notebook's cells as they come from the kernel, bounded: what is kept of each and of all."""
+"""Bound the outputs of a notebook's cells as they come from the kernel: each one, and all together."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a cell printed, as the notebook keeps it: bounded, and as a terminal would show it."""
+"""Keep what a cell printed: bounded, and as a terminal would show it."""
 
 from collections import deque
 
