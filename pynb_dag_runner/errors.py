@@ -18,18 +18,12 @@
 A task that fails raises nothing: its failure is a value (:class:`pynb_dag_runner.model.outcomes.Failure`).
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from pynb_dag_runner.model.text import visible
 
 OUTPUT_ADVICE = "hand the reference itself to a task's parameter, and do this in the task, which gets the value"
-
-
-def visible(text: str) -> str:
-    """``text`` in one line, with what steers a terminal or turns the direction of text spelled out: ``\\x1b``."""
-    return _STEERING.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 class PynbDagRunnerError(Exception):

@@ -185,7 +185,7 @@ def _ui_command(tracking_uri: str | None) -> str:
 
 
 def _say(text: str) -> None:
-    from pynb_dag_runner.errors import visible
+    from pynb_dag_runner.model.text import visible
 
     # Names and messages of a run folder may come from a stranger.
     click.echo("\n".join(visible(line) for line in text.split("\n")), err=True)

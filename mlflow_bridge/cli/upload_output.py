@@ -9,7 +9,7 @@ from mlflow_bridge.model.values import UploadFailure, UploadOutcome, UploadPlan,
 from mlflow_bridge.store.target import Target
 from mlflow_bridge.upload.batch import Done
 from mlflow_bridge.upload.listener import Listener
-from pynb_dag_runner.errors import visible
+from pynb_dag_runner.model.text import visible
 
 _PLANS = {
     UploadOutcome.UPLOADED: "would be uploaded",

@@ -12,17 +12,19 @@ from mlflow_bridge.limits import MAX_TAG_CHARACTERS, cut
 from mlflow_bridge.mapping.links import artifact_link, run_link, trace_link
 from mlflow_bridge.mapping.runs import status_word
 from mlflow_bridge.mapping.timeline import trace_id_of
+from pynb_dag_runner.model.markdown import code_block, markdown_text
+from pynb_dag_runner.model.quantities import duration
 from pynb_dag_runner.run_folder import AttemptRun, Run, TaskRun
 from pynb_dag_runner.run_folder.paths import LOG, NOTEBOOK, NOTEBOOK_HTML, REPORT, SUMMARY
 
 INDEX = "index.md"
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&$@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 _ACTIVE = re.compile(r"\]\\*[(\[:]|<")
 """What a link, a picture, a reference or HTML can't do without."""
 _OPEN_LINK = re.compile(r"(?<![!\\])\[[^\[\]<>!\\]*\]\((?:https?://|mailto:)[^\s()<>\"'\\]+\)")
 _BRACKET = re.compile(r"(\\*)([\[\]<>])")
 _MESSAGE_CHARACTERS = 160
+_QUOTED_CHARACTERS = 1000
 _NAME_CHARACTERS = 300
 _TRACEBACK_CHARACTERS = 4000
 _CODE_COLUMNS = 72
@@ -60,7 +62,7 @@ def pipeline_note(run: Run, places: Places) -> str:
     # Links below its fold can't be clicked before, so the head leads to what failed.
     failed = [_name(task.name, places) for task in run.tasks if task.failure][:_FAILED_IN_HEAD]
     failures = [f"see {', '.join(failed)}"] if failed else []
-    head = " · ".join([f"**{run.status.value}** in {duration_text(run.duration_s)}", _counts(run), *failures, *links])
+    head = " · ".join([f"**{run.status.value}** in {duration(run.duration_s)}", _counts(run), *failures, *links])
     rows = [_task_row(run, task, places) for task in run.tasks]
     table = ["| task | status | duration | | |", "|---|---|---|---|---|"]
     size = len(head) + 2 + sum(len(line) + 1 for line in table)
@@ -86,7 +88,7 @@ def pipeline_index(run: Run, places: Places) -> str:
         cells = [_name(task.name, places), status_word(run, task), _task_duration(task)]
         cells += _file_links(task.last_attempt, places, run_id) if run_id else ["", "", "", ""]
         table.append(_row(cells))
-    return _paragraphs(f"# {_plain(run.pipeline)}: {_plain(run.id)}", head, "\n".join(table)) + "\n"
+    return _paragraphs(f"# {markdown_text(run.pipeline)}: {markdown_text(run.id)}", head, "\n".join(table)) + "\n"
 
 
 def task_note(run: Run, task: TaskRun, places: Places, run_id: str, own_note: str | None = None) -> str:
@@ -100,7 +102,7 @@ def task_note(run: Run, task: TaskRun, places: Places, run_id: str, own_note: st
 def attempt_note(attempt: AttemptRun, places: Places, run_id: str, own_note: str | None = None) -> str:
     """The description of an earlier attempt's run."""
     word = attempt.outcome.value if attempt.outcome else "no outcome"
-    return _note([f"**{word}**", duration_text(attempt.duration_s)], attempt, places, run_id, own_note)
+    return _note([f"**{word}**", duration(attempt.duration_s)], attempt, places, run_id, own_note)
 
 
 def _note(facts: Iterable[str], attempt: AttemptRun | None, places: Places, run_id: str, own_note: str | None) -> str:
@@ -108,9 +110,10 @@ def _note(facts: Iterable[str], attempt: AttemptRun | None, places: Places, run_
     parts = [" · ".join(part for part in (*facts, *links) if part)]
     if attempt and attempt.failure:
         failure = attempt.failure
-        parts.append(f"**{_plain(cut(failure.kind, _NAME_CHARACTERS))}**: {_plain(cut(failure.message, 1000))}")
+        kind, message = cut(failure.kind, _NAME_CHARACTERS), cut(failure.message, _QUOTED_CHARACTERS)
+        parts.append(f"**{markdown_text(kind)}**: {markdown_text(message)}")
         if failure.traceback:
-            parts.append(_code(_wrapped(failure.traceback[-_TRACEBACK_CHARACTERS:])))
+            parts.append(code_block(_wrapped(failure.traceback[-_TRACEBACK_CHARACTERS:])))
     ours = _paragraphs(*parts)
     return _paragraphs(cut(defused(own_note or ""), MAX_TAG_CHARACTERS - len(ours) - 2), ours)
 
@@ -124,7 +127,7 @@ def _task_row(run: Run, task: TaskRun, places: Places) -> str:
         why = f"{task.blocked_by} did not succeed"
     cells = [_name(task.name, places), status_word(run, task), _task_duration(task), notebook]
     # MLflow's style sheet gives these tables no space between columns.
-    return _row([f"{cell}&emsp;" for cell in cells] + [_plain(cut(why, _MESSAGE_CHARACTERS))])
+    return _row([f"{cell}&emsp;" for cell in cells] + [markdown_text(cut(why, _MESSAGE_CHARACTERS))])
 
 
 def _file_links(attempt: AttemptRun | None, places: Places, run_id: str) -> list[str]:
@@ -140,31 +143,17 @@ def _file_links(attempt: AttemptRun | None, places: Places, run_id: str) -> list
 
 def _name(task: str, places: Places) -> str:
     run_id = places.tasks.get(task)
-    return places.link(_plain(task), run_id) if run_id else _plain(task)
+    return places.link(markdown_text(task), run_id) if run_id else markdown_text(task)
 
 
 def _task_duration(task: TaskRun) -> str:
     attempts = f" ({len(task.attempts)} attempts)" if len(task.attempts) > 1 else ""
-    return f"{duration_text(task.duration_s)}{attempts}" if task.attempts else ""
+    return f"{duration(task.duration_s)}{attempts}" if task.attempts else ""
 
 
 def _counts(run: Run) -> str:
     done = sum(task.status.is_success for task in run.tasks)
     return f"{done} of {len(run.tasks)} tasks succeeded"
-
-
-def duration_text(seconds: float | None) -> str:
-    """Seconds for people: ``0.42 s``, ``12.3 s``, ``3 min 5 s``, ``2 h 4 min``."""
-    if seconds is None:
-        return "unknown time"
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def defused(note: str) -> str:
@@ -186,22 +175,10 @@ def _without_brackets(text: str) -> str:
     return _BRACKET.sub(lambda found: rf"{found[1] * 2}\{found[2]}", text)
 
 
-def _plain(text: str) -> str:
-    """Text that markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _wrapped(trace: str) -> str:
+def _wrapped(trace: str) -> list[str]:
     """A traceback in narrow lines, without the rules of dashes that IPython draws."""
-    lines = [line for line in trace.splitlines() if line.strip("-") or not line]
-    starts = ((line, start) for line in lines for start in range(0, max(len(line), 1), _CODE_COLUMNS))
-    return "\n".join(line[start : start + _CODE_COLUMNS] for line, start in starts)
-
-
-def _code(text: str) -> str:
-    """A block of code; its fence is longer than any run of backticks inside."""
-    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
-    return f"{fence}\n{text.strip()}\n{fence}"
+    lines = [line for line in trace.strip().splitlines() if line.strip("-") or not line]
+    return [line[at : at + _CODE_COLUMNS] for line in lines for at in range(0, max(len(line), 1), _CODE_COLUMNS)]
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from pynb_dag_runner.api.definitions import PipelineDefinition, notebook_pipelin
 from pynb_dag_runner.api.pipelines import Pipeline
 from pynb_dag_runner.errors import LoadingError
 from pynb_dag_runner.model.graph import unknown_name
+from pynb_dag_runner.model.text import listed
 from pynb_dag_runner.processes import module_files
 from pynb_dag_runner.processes.module_files import ModuleFile
 from pynb_dag_runner.run_folder.records import TargetRecord
@@ -133,8 +134,7 @@ def _listed(before: str, names: list[str], end: str = "") -> str:
     """A phrase that lists ``names``; empty if there are none."""
     if not names:
         return ""
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return f"{before} {', '.join(repr(name) for name in names[:_MAX_NAMES])}{more}{end}"
+    return f"{before} {listed([repr(name) for name in names], _MAX_NAMES)}{end}"
 
 
 def _check_is_notebook_name(path: Path, shown: str) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import click
 
-from pynb_dag_runner.errors import PynbDagRunnerError, UsageError, visible
+from pynb_dag_runner.errors import PynbDagRunnerError, UsageError
 from pynb_dag_runner.model.outcomes import RunStatus
+from pynb_dag_runner.model.text import visible
 
 GROUP = "pynb_dag_runner.after_run"
 NAME = "upload"

@@ -10,7 +10,8 @@ from typing import Any
 from pynb_dag_runner.model.graph import Dag, NotebookSource, Options, Task
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.model.references import OutputReference, replace_references
-from pynb_dag_runner.reports.styled_text import printable, shown_path
+from pynb_dag_runner.model.text import printable
+from pynb_dag_runner.reports.styled_text import shown_path
 from pynb_dag_runner.secrets.masking import Redactor
 
 

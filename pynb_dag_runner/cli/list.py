@@ -10,7 +10,8 @@ import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document
 from pynb_dag_runner.cli.reading import only_reading
-from pynb_dag_runner.errors import RunFolderError, UsageError, visible
+from pynb_dag_runner.errors import RunFolderError, UsageError
+from pynb_dag_runner.model.text import visible
 
 if TYPE_CHECKING:
     from pynb_dag_runner.run_folder import Run
@@ -81,7 +82,8 @@ def _succeeded(run: "Run") -> int:
 
 def _echo_table(runs: "Sequence[tuple[Path, Run | RunFolderError]]") -> None:
     from pynb_dag_runner.cli.tables import aligned, echo, heading, status_text, time_text
-    from pynb_dag_runner.reports.styled_text import Styled, duration_text, printable, shown_path
+    from pynb_dag_runner.model.text import printable
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, shown_path
 
     rows = [heading("folder", "status", "start", "duration", "succeeded")]
     damaged = []

@@ -8,6 +8,7 @@ import click
 
 from pynb_dag_runner.cli.json_output import json_text, run_document, task_document
 from pynb_dag_runner.cli.reading import only_reading
+from pynb_dag_runner.model.text import cut_end, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def show(run_dir: Path, as_json: bool) -> int:
 def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
     """Head, table of tasks, failures, warnings, and what to look at next."""
     from pynb_dag_runner.cli.tables import aligned
-    from pynb_dag_runner.reports.styled_text import Styled, failure_lines, printable, shown_path
+    from pynb_dag_runner.reports.styled_text import Styled, failure_lines, shown_path
     from pynb_dag_runner.reports.wording import kernel_notes
     from pynb_dag_runner.run_folder import paths
 
@@ -60,7 +61,7 @@ def _lines(run: "Run", cwd: Path) -> "Iterator[Line]":
 def _head(run: "Run", cwd: Path) -> "Iterator[Line]":
     """A row for each thing that is known of the run as a whole."""
     from pynb_dag_runner.cli.tables import status_text, time_text
-    from pynb_dag_runner.reports.styled_text import Styled, duration_text, printable, shown_path
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, shown_path
 
     rows: list[tuple[str, str | Styled]] = [
         ("run", printable(run.id)),
@@ -69,7 +70,9 @@ def _head(run: "Run", cwd: Path) -> "Iterator[Line]":
         ("start", time_text(run.start)),
         ("duration", duration_text(run.duration_s)),
     ]
-    rows += [("parameter", _cut(printable(f"{name} = {value!r}"))) for name, value in run.record.parameters.items()]
+    rows += [
+        ("parameter", cut_end(printable(f"{name} = {value!r}"), 100)) for name, value in run.record.parameters.items()
+    ]
     if git := run.record.git:
         changed = ", with changes that are not committed" if git.dirty else ""
         branch = f" on {git.branch}" if git.branch else ""
@@ -81,18 +84,14 @@ def _head(run: "Run", cwd: Path) -> "Iterator[Line]":
         yield Styled(name, "dim"), value if isinstance(value, Styled) else Styled(value)
 
 
-def _cut(text: str, limit: int = 100) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 def _tasks(run: "Run") -> "Iterator[Line]":
     """The table's heading, and a row for each task."""
     from pynb_dag_runner.cli.tables import heading, status_text
-    from pynb_dag_runner.reports.styled_text import Styled, duration_text, first_line, printable
+    from pynb_dag_runner.reports.styled_text import Styled, duration_text, short_failure
 
     yield heading("task", "status", "started", "duration", "attempts", "error")
     for task in run.tasks:
-        failure = first_line(task.failure, limit=60) if task.failure else ""
+        failure = short_failure(task.failure, limit=60) if task.failure else ""
         blocked = f"{printable(task.blocked_by)} did not succeed" if task.blocked_by else ""
         yield (
             Styled(printable(task.name)),

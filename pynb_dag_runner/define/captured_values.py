@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from pynb_dag_runner.model.json_values import short_repr
+from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.processes.module_files import is_known
 from pynb_dag_runner.processes.pickling import dumps, is_data, names_read
 

@@ -20,6 +20,7 @@ from pynb_dag_runner.define.settled_values import settled
 from pynb_dag_runner.errors import ParameterError
 from pynb_dag_runner.model.graph import unknown_name
 from pynb_dag_runner.model.json_values import json_problem
+from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.notebooks.source_code import RECEIVABLE, source_problem
 from pynb_dag_runner.secrets.marking import (
     from_environment,
@@ -239,11 +240,10 @@ def _problem(spec: ParameterSpec, value: Any, error: pydantic.ValidationError) -
         return f"parameter {spec.name!r}: got {MASK}, expected {spec.type_name} ({details['type']})"
     where = _place(guess(value.text) if isinstance(value, Text) else value, details["loc"])
     got = details["input"]
-    shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
     reason = details["msg"][0].lower() + details["msg"][1:]
     typed = isinstance(value, Text) and not isinstance(got, list | dict) and got in (value.text, guess(value.text))
     hint = _how_to_write(spec, value.text) if typed else ""
-    return f"parameter {spec.name!r}{where}: got {shown}, expected {spec.type_name} ({reason}{hint})"
+    return f"parameter {spec.name!r}{where}: got {short_repr(got, 80)}, expected {spec.type_name} ({reason}{hint})"
 
 
 def _how_to_write(spec: ParameterSpec, text: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pynb_dag_runner.errors import UsageError
+from pynb_dag_runner.model.quantities import megabytes
 
 ROOTS_VARIABLE = "PYNB_DAG_RUNNER_ROOTS"
 """Environment variable of tasks on other machines: JSON, from the driver's directories to those that stand for them."""
@@ -51,7 +52,7 @@ class PackedProject:
     def notes(self) -> tuple[str, ...]:
         """A sentence for each file that was left out."""
         return tuple(
-            f"{path} is not sent to the cluster: it has {size / 1e6:.0f} MB, the limit is {MAX_FILE_BYTES / 1e6:.0f} MB"
+            f"{path} is not sent to the cluster: it has {megabytes(size)}, the limit is {megabytes(MAX_FILE_BYTES)}"
             for path, size in self.left_out
         )
 
@@ -151,8 +152,8 @@ def _left_out(directory: Path) -> bool:
 
 def _too_large(base_dir: Path, sizes: Mapping[Path, int]) -> UsageError:
     largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:3]
-    named = ", ".join(f"{path} ({sizes[path] / 1e6:.0f} MB)" for path in largest)
+    named = ", ".join(f"{path} ({megabytes(sizes[path])})" for path in largest)
     return UsageError(
-        f"the files of the project in {base_dir} are more than {MAX_TOTAL_BYTES / 1e6:.0f} MB, too many to send to the "
+        f"the files of the project in {base_dir} are more than {megabytes(MAX_TOTAL_BYTES)}, too many to send to the "
         f"cluster's nodes; the largest are {named}"
     )

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.model.references import OutputReference, TaskElsewhere, references_in
+from pynb_dag_runner.model.text import listed
 
 MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
@@ -255,8 +256,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1)
     if nearest:
         return f"there is no {kind} {name!r}; did you mean {nearest[0]!r}?"
-    listed = ", ".join(repr(item) for item in known[:10]) + (", ..." if len(known) > 10 else "")
-    return f"there is no {kind} {name!r}; there is {listed or 'none at all'}"
+    return f"there is no {kind} {name!r}; there is {listed([repr(item) for item in known], 10) or 'none at all'}"
 
 
 def make_dag(

@@ -10,6 +10,8 @@ output holds them as ``{"$float": "NaN"}``, ``{"$float": "Infinity"}`` or ``{"$f
 import math
 from typing import Any
 
+from pynb_dag_runner.model.text import short_repr
+
 FLOAT_KEY = "$float"
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SCALARS = (type(None), bool, int, float, str)
@@ -93,15 +95,3 @@ def decode(value: Any) -> Any:
             return _NON_FINITE[name]
         return {key: decode(item) for key, item in value.items()}
     return value
-
-
-def short_repr(value: Any, limit: int = 60) -> str:
-    """``repr(value)``, cut, in characters that a file can hold.
-
-    A ``repr`` that raises must not hide what we are about to report.
-    """
-    try:
-        text = repr(value).encode("utf-8", "backslashreplace").decode()
-    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
-        text = f"<its repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -4,8 +4,8 @@ from typing import Any
 
 import pydantic_core
 
-from pynb_dag_runner.model.json_values import short_repr
 from pynb_dag_runner.model.numpy_scalars import is_numpy_scalar
+from pynb_dag_runner.model.text import short_repr
 
 _MAX_REPR_CHARACTERS = 500
 

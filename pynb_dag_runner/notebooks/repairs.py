@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import nbformat
 
 from pynb_dag_runner.model.json_values import text_problem
+from pynb_dag_runner.model.text import listed, short_repr
 
 _TEXT_CELL = ("id", "cell_type", "metadata", "source", "attachments")
 _CELLS = {
@@ -107,8 +108,7 @@ def repair(notebook: Any) -> list[str]:
 
 def said(places: list[str]) -> str:
     """A sentence that names what was repaired."""
-    more = f" and {len(places) - _MAX_PLACES:,} more" if len(places) > _MAX_PLACES else ""
-    return f"its file is not quite valid; repaired in memory: {', '.join(places[:_MAX_PLACES])}{more}"
+    return f"its file is not quite valid; repaired in memory: {listed(places, _MAX_PLACES)}"
 
 
 def _repair_metadata(metadata: dict[str, Any]) -> list[str]:
@@ -264,5 +264,4 @@ def _kind(value: Any) -> str:
     """What there is instead, for a message."""
     if value is None:
         return "nothing"
-    text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else short_repr(value, 40)

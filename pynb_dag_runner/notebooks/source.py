@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 
+from pynb_dag_runner.model.text import first_line
 from pynb_dag_runner.notebooks import languages
 from pynb_dag_runner.notebooks.declared_parameters import Declared, declared_in
 from pynb_dag_runner.notebooks.repairs import BrokenNotebook, from_json, repair, said
@@ -118,7 +119,7 @@ def _parsed(content: str, suffix: str) -> tuple[Any, list[str]]:
 
 def _reason(error: Exception) -> str:
     """One line; where the schema was violated, with the place."""
-    first = (str(error).strip().splitlines() or [""])[0][:200]
+    first = first_line(str(error), 200)
     if isinstance(error, nbformat.ValidationError):
         place = ".".join(str(part) for part in error.relative_path)
         return f"{place}: {first}" if place else first

@@ -21,8 +21,9 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pynb_dag_runner.model.json_values import digits_problem, short_repr, text_problem
+from pynb_dag_runner.model.json_values import digits_problem, text_problem
 from pynb_dag_runner.model.numpy_scalars import is_numpy_scalar
+from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.processes.module_files import is_program_s, name_elsewhere
 
 RECEIVABLE = (

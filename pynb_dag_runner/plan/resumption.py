@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.events import RunAgain
 from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
+from pynb_dag_runner.model.text import listed
 from pynb_dag_runner.run_folder.records import FingerprintRecord, PlannedTask
 from pynb_dag_runner.run_folder.run import Run, TaskRun
 
@@ -130,11 +131,7 @@ def _changed_parameters(now: FingerprintRecord, before: FingerprintRecord) -> li
 
 
 def _listed(names: Sequence[str], *, quoted: bool = False) -> str:
-    shown = [repr(name) if quoted else name for name in names[:_MAX_NAMED]]
-    more = len(names) - len(shown)
-    if more:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return listed([repr(name) if quoted else name for name in names], _MAX_NAMED)
 
 
 def check_given(names: Iterable[str], known: Mapping[str, object]) -> None:

@@ -34,9 +34,11 @@ from pynb_dag_runner.events import (
     Warned,
 )
 from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
-from pynb_dag_runner.reports.styled_text import STYLES, duration_text, failure_lines, first_line, printable, shown_path
+from pynb_dag_runner.model.quantities import count
+from pynb_dag_runner.model.text import printable
+from pynb_dag_runner.reports.styled_text import STYLES, duration_text, failure_lines, short_failure, shown_path
 from pynb_dag_runner.reports.terminal import LastingStream, LiveView, SerialConsole
-from pynb_dag_runner.reports.wording import count, state_word
+from pynb_dag_runner.reports.wording import state_word
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import TaskRun, seconds_between
 
@@ -200,7 +202,7 @@ class RunConsole:
         line.append(f" {self._attempt(event)}").append(event.outcome, STYLES[event.outcome])
         line.append(f" after {duration_text(seconds_between(event.start, event.time))}")
         line.append(f", next in {duration_text(wait)}" if wait else ", trying again")
-        return line.append(f"; {first_line(event.failure)}" if event.failure else "")
+        return line.append(f"; {short_failure(event.failure)}" if event.failure else "")
 
     def _task_settled(self, event: TaskSettled) -> Text | None:
         """A task's line for good; skipped tasks beyond a few are only counted in a live view."""
@@ -219,7 +221,7 @@ class RunConsole:
             line.append(f" in {duration_text(seconds_between(self._first_start.pop(event.task), event.time))}")
         if last and last.number > 1:
             line.append(f", {self._attempt(last).strip()}", "dim")
-        return line.append(f"; {first_line(last.failure)}" if last and last.failure else "")
+        return line.append(f"; {short_failure(last.failure)}" if last and last.failure else "")
 
     def _name(self, task: str, glyph: str, style: str) -> Text:
         name = Text(printable(task))

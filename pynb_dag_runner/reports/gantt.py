@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pynb_dag_runner.model.outcomes import TaskStatus
-from pynb_dag_runner.reports.wording import State, clock, duration, state_of_attempt, state_of_task, state_word
+from pynb_dag_runner.model.quantities import clock, duration
+from pynb_dag_runner.reports.wording import State, state_of_attempt, state_of_task, state_word
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
 _STEPS_S = (

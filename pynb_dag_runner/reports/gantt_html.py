@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from pynb_dag_runner.model.outcomes import Outcome
+from pynb_dag_runner.model.quantities import duration
+from pynb_dag_runner.model.text import cut_to_columns
 from pynb_dag_runner.reports.gantt import Bar, Gantt, Row
 from pynb_dag_runner.reports.templating import render, text
-from pynb_dag_runner.reports.wording import cut, duration, state_word
+from pynb_dag_runner.reports.wording import state_word
 
 _ROW_HEIGHT = 24
 _ROWS_IN_BLOCK = 100
@@ -45,7 +47,7 @@ def gantt_html(gantt: Gantt) -> str:
 
 
 def _name(row: Row, top: int) -> str:
-    short, state = cut(row.name, _NAME_COLUMNS), row.state.value
+    short, state = cut_to_columns(row.name, _NAME_COLUMNS), row.state.value
     title = f"<title>{text(row.name)}</title>" if short != row.name else ""
     return (
         f'<a href="#t{row.index}" class="s-{state}">{title}'

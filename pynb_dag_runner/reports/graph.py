@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pynb_dag_runner.model.graph import Dag
-from pynb_dag_runner.reports.wording import State, count, duration, state_of_task
+from pynb_dag_runner.model.quantities import count, duration
+from pynb_dag_runner.reports.wording import State, state_of_task
 from pynb_dag_runner.run_folder.run import Run
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pynb_dag_runner.model.outcomes import TaskStatus
+from pynb_dag_runner.model.quantities import count
+from pynb_dag_runner.model.text import columns, cut_to_columns
 from pynb_dag_runner.reports.graph import Graph, Node, layers, numbered_edges
 from pynb_dag_runner.reports.layout import Layout, Place, layered_layout
 from pynb_dag_runner.reports.templating import render, text
-from pynb_dag_runner.reports.wording import columns, count, cut, state_word
+from pynb_dag_runner.reports.wording import state_word
 
 _MARGIN = 8
 _LETTER = 7.6
@@ -102,7 +104,7 @@ def graph_svg(graph: Graph, *, standalone: bool = True, anchors: bool = False) -
 
 def _scale(graph: Graph, layout: Layout) -> _Scale:
     roomy = layout.breadth <= _COMFORTABLE_BREADTH
-    texts = [cut(node.name, _LONGEST_NAME) for node in graph.nodes]
+    texts = [cut_to_columns(node.name, _LONGEST_NAME) for node in graph.nodes]
     if roomy:
         texts += [_facts(node) for node in graph.nodes]
     width = max(_NARROWEST_BOX, round(46 + _LETTER * max(map(columns, texts), default=0)))
@@ -125,7 +127,7 @@ def _box(index: int, node: Node, corner: tuple[float, float]) -> _Box:
         node=node,
         left=left,
         top=top,
-        name=cut(node.name, _LONGEST_NAME),
+        name=cut_to_columns(node.name, _LONGEST_NAME),
         facts=_facts(node),
         title=_title(node),
     )

@@ -4,8 +4,9 @@ import re
 from collections import Counter
 
 from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
+from pynb_dag_runner.model.text import cut_to_columns, printable
 from pynb_dag_runner.reports.graph import Graph, Node, layers, numbered_edges
-from pynb_dag_runner.reports.wording import State, cut, printable, state_word
+from pynb_dag_runner.reports.wording import State, state_word
 
 MAX_LABEL = 60
 """Columns of a name in a picture; longer ones are cut."""
@@ -105,7 +106,7 @@ def _is_broad(graph: Graph) -> bool:
 def _label_lines(node: Node) -> list[str]:
     """The name, and below it what is known of how it went."""
     facts = [*([state_word(node.status)] if node.status else []), *node.notes]
-    return [cut(node.name, MAX_LABEL), *([", ".join(facts)] if facts else [])]
+    return [cut_to_columns(node.name, MAX_LABEL), *([", ".join(facts)] if facts else [])]
 
 
 def _class_name(status: State) -> str:

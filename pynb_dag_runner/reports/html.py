@@ -15,21 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.quantities import duration, moment, size
+from pynb_dag_runner.model.text import cut_middle
 from pynb_dag_runner.reports.gantt import gantt_of_run
 from pynb_dag_runner.reports.gantt_html import gantt_html
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_svg import graph_svg
 from pynb_dag_runner.reports.templating import render, source, text
-from pynb_dag_runner.reports.wording import (
-    State,
-    duration,
-    kernel_notes,
-    moment,
-    size,
-    state_of_attempt,
-    state_of_task,
-    state_word,
-)
+from pynb_dag_runner.reports.wording import State, kernel_notes, state_of_attempt, state_of_task, state_word
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.run import AttemptRun, Run, TaskRun
 
@@ -196,15 +189,15 @@ def _figures(task: TaskRun, last: AttemptRun) -> Iterator[tuple[str, str]]:
 
 def _attempt(run: Run, task: TaskRun, attempt: AttemptRun, budget: int) -> _Attempt:
     failure = attempt.failure
-    traceback = _shortened(failure.traceback.strip("\n"), MAX_TRACEBACK) if failure else ""
+    traceback = cut_middle(failure.traceback.strip("\n"), MAX_TRACEBACK) if failure else ""
     left_out = len(traceback) > budget
     return _Attempt(
         attempt=attempt,
         state=state_of_attempt(run, attempt),
         start_s=None if attempt.start is None else run.own_seconds(attempt.start),
         links=tuple(_links(task, attempt)),
-        kind=_shortened(failure.kind, MAX_MESSAGE) if failure else "",
-        message=_shortened(failure.message, MAX_MESSAGE) if failure else "",
+        kind=cut_middle(failure.kind, MAX_MESSAGE) if failure else "",
+        message=cut_middle(failure.message, MAX_MESSAGE) if failure else "",
         traceback="" if left_out else traceback,
         traceback_left_out=left_out,
     )
@@ -239,7 +232,7 @@ def _task_values(task: TaskRun) -> tuple[tuple[str, tuple[tuple[str, str], ...]]
 def _values(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Names and values as short text."""
     return tuple(
-        (name, _shortened(json.dumps(value, ensure_ascii=False, default=str), MAX_VALUE))
+        (name, cut_middle(json.dumps(value, ensure_ascii=False, default=str), MAX_VALUE))
         for name, value in values.items()
     )
 
@@ -271,7 +264,7 @@ def _facts(run: Run) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
         ("Run by", driver),
         ("Versions", record.versions),
     ):
-        known = tuple((name, _shortened(value, MAX_VALUE)) for name, value in values.items() if value)
+        known = tuple((name, cut_middle(value, MAX_VALUE)) for name, value in values.items() if value)
         if known:
             yield title, known
 
@@ -304,11 +297,3 @@ def _origin(row: _Row, by_name: Mapping[str, _Row], known: dict[str, str]) -> st
     origin = known.get(row.task.name, row.task.name)
     known |= dict.fromkeys(seen, origin)
     return origin
-
-
-def _shortened(text: str, limit: int) -> str:
-    """``text``, without its middle if it is too long: both ends of a traceback tell most."""
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters left out ...]\n{text[-half:]}"

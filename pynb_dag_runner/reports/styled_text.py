@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pynb_dag_runner.model.outcomes import Failure
-from pynb_dag_runner.reports.wording import duration
-from pynb_dag_runner.reports.wording import printable as printable  # whoever writes to the terminal needs it
+from pynb_dag_runner.model.quantities import duration
+from pynb_dag_runner.model.text import cut_end, first_line, printable
 from pynb_dag_runner.run_folder.run import TaskRun
 
 MAX_MESSAGE_LINES = 8
@@ -44,11 +44,10 @@ def duration_text(seconds: float | None) -> str:
     return "-" if seconds is None else duration(seconds)
 
 
-def first_line(failure: Failure, limit: int = 160) -> str:
+def short_failure(failure: Failure, limit: int = 160) -> str:
     """A failure's kind and the first line of its message, cut to ``limit`` characters."""
-    message = next((line.strip() for line in printable(failure.message).splitlines() if line.strip()), "")
-    line = f"{printable(failure.kind)}: {message}" if message else printable(failure.kind)
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    message = first_line(failure.message, limit)
+    return cut_end(f"{printable(failure.kind)}: {message}" if message else printable(failure.kind), limit)
 
 
 def shown_path(path: Path, cwd: Path) -> str:

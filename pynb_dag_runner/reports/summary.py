@@ -8,22 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from pynb_dag_runner.model.markdown import code_block, code_span, markdown_text
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.quantities import UNKNOWN, count, duration, moment, size
+from pynb_dag_runner.model.text import cut_to_columns, one_line, printable
 from pynb_dag_runner.reports.gantt import Bar, gantt_of_run
 from pynb_dag_runner.reports.graph import graph_of_run
 from pynb_dag_runner.reports.graph_text import mermaid, mermaid_text
-from pynb_dag_runner.reports.wording import (
-    UNKNOWN,
-    State,
-    count,
-    cut,
-    duration,
-    moment,
-    printable,
-    size,
-    state_of_task,
-    state_word,
-)
+from pynb_dag_runner.reports.wording import State, state_of_task, state_word
 from pynb_dag_runner.run_folder.run import Run, TaskRun
 
 MAX_BYTES = 1024 * 1024
@@ -59,7 +51,6 @@ _SYMBOLS: dict[State, str] = {
     TaskStatus.PENDING: "⏳",
     RunStatus.INTERRUPTED: "⏸️",
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&!:@$])|(?<=www)(\.)", re.IGNORECASE)
 
 
 def render_summary(run: Run) -> str:
@@ -80,19 +71,19 @@ def render_summary(run: Run) -> str:
     return "\n\n".join(kept) + "\n"
 
 
-def markdown_text(text: str) -> str:
-    """``text`` in one line that markdown, also inside a table, shows as it is; cut when very long."""
-    return _MARKDOWN.sub(lambda match: f"\\{match.group()}", cut(" ".join(printable(text).split()), _MAX_TEXT))
+def _text(text: str) -> str:
+    """``text`` in one line that markdown shows as it is; cut when very long."""
+    return markdown_text(cut_to_columns(one_line(text), _MAX_TEXT))
 
 
 def _head(run: Run) -> Iterator[str]:
-    yield f"## {_SYMBOLS[run.status]} {markdown_text(run.pipeline)}: {state_word(run.status)}"
+    yield f"## {_SYMBOLS[run.status]} {_text(run.pipeline)}: {state_word(run.status)}"
     counted = Counter(state_of_task(run, task) for task in run.tasks)
     counts = ", ".join(f"{number:,} {state_word(state)}" for state, number in counted.most_common())
     facts = [count(len(run.tasks), "task") + (f" ({counts})" if counts else "")]
     if run.duration_s is not None:
         facts.append(duration(run.duration_s))
-    yield " · ".join([*facts, f"started {moment(run.start)}", f"run `{_code(run.id)}`"])
+    yield " · ".join([*facts, f"started {moment(run.start)}", f"run {code_span(cut_to_columns(run.id, _MAX_TEXT))}"])
     if run.record.resumes:
         last, times = run.record.resumes[-1], len(run.record.resumes)
         often = "" if times == 1 else f" {times} times, at last"
@@ -100,16 +91,11 @@ def _head(run: Run) -> Iterator[str]:
     git = run.record.git
     if git:
         changed = " with uncommitted changes" if git.dirty else ""
-        branch = f" on {markdown_text(git.branch)}" if git.branch else ""
-        yield f"Commit `{_code(git.commit[:12])}`{branch}{changed}"
+        branch = f" on {_text(git.branch)}" if git.branch else ""
+        yield f"Commit {code_span(git.commit[:12])}{branch}{changed}"
     if run.record.parameters:
-        values = (f"{markdown_text(key)} = {markdown_text(str(value))}" for key, value in run.record.parameters.items())
+        values = (f"{_text(key)} = {_text(str(value))}" for key, value in run.record.parameters.items())
         yield "Parameters: " + "; ".join(values)
-
-
-def _code(text: str) -> str:
-    """Text for a code span, where nothing can be escaped."""
-    return cut(printable(text), _MAX_TEXT).replace("`", "'").replace("\n", " ")
 
 
 def _diagrams(run: Run) -> Iterator[str]:
@@ -147,7 +133,7 @@ def _mermaid_gantt(run: Run) -> str:
 def _bar_text(name: str, bar: Bar, attempts: int) -> str:
     number = f" ({bar.number})" if attempts > 1 else ""
     state = "" if bar.state is Outcome.SUCCEEDED else f" {state_word(bar.state)}"
-    return f"{cut(name, 40)}{number}{state}, {duration(bar.end_s - bar.start_s)}"
+    return f"{cut_to_columns(name, 40)}{number}{state}, {duration(bar.end_s - bar.start_s)}"
 
 
 def _bar_class(bar: Bar) -> str:
@@ -190,14 +176,14 @@ def _table_row(run: Run, task: TaskRun) -> str:
     elif task.blocked_by:
         error = f"{task.blocked_by} did not succeed"
     cells = [
-        markdown_text(task.name),
+        _text(task.name),
         f"{_SYMBOLS[state]} {state_word(state)}",
         str(len(task.attempts)),
         duration(task.duration_s),
         duration(last.queue_s) if last else UNKNOWN,
         duration(last.cpu_time_s) if last else UNKNOWN,
         size(last.peak_memory_bytes) if last else UNKNOWN,
-        markdown_text(error),
+        _text(error),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -212,22 +198,21 @@ def _failures(run: Run) -> Iterator[str]:
         failure = task.failure
         assert failure is not None
         lines = [line[:_MAX_LINE] for line in printable(failure.traceback).splitlines()[-MAX_TRACEBACK_LINES:]]
-        fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
-        text = "\n".join([fence, *lines, fence])
-        yield f"<details><summary>{_html(task.name)}: {_html(failure.kind)}</summary>\n\n{text}\n\n</details>"
+        title = f"{_html(task.name)}: {_html(failure.kind)}"
+        yield f"<details><summary>{title}</summary>\n\n{code_block(lines)}\n\n</details>"
     if len(failed) > MAX_FAILURES:
         yield f"And {count(len(failed) - MAX_FAILURES, 'error')} more; `report.html` in the run folder has all."
 
 
 def _html(text: str) -> str:
     """Text inside an HTML element, where markdown's backslashes do not count."""
-    short = cut(" ".join(printable(text).split()), _MAX_TEXT)
+    short = cut_to_columns(one_line(text), _MAX_TEXT)
     return re.sub(r"[^\w ,.()=/-]", lambda match: f"&#{ord(match.group())};", short)
 
 
 def _warnings(run: Run) -> Iterator[str]:
     if run.warnings:
         yield "### Warnings"
-        yield "\n".join(f"- {markdown_text(warning)}" for warning in run.warnings[:MAX_FAILURES])
+        yield "\n".join(f"- {_text(warning)}" for warning in run.warnings[:MAX_FAILURES])
         if len(run.warnings) > MAX_FAILURES:
             yield f"And {len(run.warnings) - MAX_FAILURES:,} more."

@@ -3,8 +3,10 @@
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pynb_dag_runner.reports import wording
+from pynb_dag_runner.model.quantities import count, duration, moment, size
+from pynb_dag_runner.model.text import printable
 from pynb_dag_runner.reports.template_cache import template_cache
+from pynb_dag_runner.reports.wording import state_word
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,7 +27,7 @@ def environment() -> "jinja2.Environment":
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    for function in (wording.duration, wording.size, wording.moment, wording.count, wording.state_word):
+    for function in (duration, size, moment, count, state_word):
         made.filters[function.__name__] = function
     return made
 
@@ -46,9 +48,9 @@ def text(value: str) -> str:
     """``value`` as a template writes it: for what comes so often that a template takes too long."""
     import markupsafe
 
-    return str(markupsafe.escape(wording.printable(value)))
+    return str(markupsafe.escape(printable(value)))
 
 
 def _printable(value: object) -> object:
     """Applied to every value that a template writes; markup that was escaped before passes."""
-    return wording.printable(value) if type(value) is str else value
+    return printable(value) if type(value) is str else value

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pynb_dag_runner.errors import RunFolderError
+from pynb_dag_runner.model.text import cut_end
 from pynb_dag_runner.run_folder import paths
 
 MAX_BYTES = 20 * 10**9
@@ -110,7 +111,7 @@ def opened(path: Path) -> Iterator[tuple[OpenedRun, ...]]:
 def _archive_inside(names: Iterable[PurePosixPath]) -> str:
     """What to say of an archive in an archive, as CI systems make it of one that they are given."""
     inside = min((name for name in names if name.name.lower().endswith(_ENDINGS)), default=None)
-    return f"; extract it first, since there is an archive in it: {str(inside)[:100]}" if inside else ""
+    return f"; extract it first, since there is an archive in it: {cut_end(str(inside), 100)}" if inside else ""
 
 
 def _run_folders(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
@@ -236,7 +237,7 @@ class _Extraction:
 
     def enter(self, name: str) -> None:
         """Another entry begins."""
-        self.at = name if len(name) <= 100 else f"{name[:97]}..."
+        self.at = cut_end(name, 100)
         self._entries += 1
         self.expect(self._entries, self.bytes)
 
@@ -302,7 +303,7 @@ def _refuse_overlaps(entries: Iterable[zipfile.ZipInfo], extraction: _Extraction
     end = 0
     for info in sorted(entries, key=lambda info: info.header_offset):
         if info.header_offset < end:
-            extraction.at = info.filename[:100]
+            extraction.at = cut_end(info.filename, 100)
             raise extraction.refuse("the entry overlaps another one; the archive is damaged or a bomb")
         end = info.header_offset + 30 + info.compress_size  # 30: a local header without its name
 

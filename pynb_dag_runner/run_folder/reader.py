@@ -20,6 +20,7 @@ from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, Warned
 from pynb_dag_runner.model.json_values import decode
 from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
+from pynb_dag_runner.model.text import cut_end, short_repr
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
 from pynb_dag_runner.run_folder.records import (
@@ -161,7 +162,7 @@ def _check_tasks(path: Path, record: RunRecord) -> None:
     names: set[str] = set()
     for number, task in enumerate(record.tasks):
         if task.name in names:
-            raise RunFolderError(path, f"got {_short(task.name)}, which another task has", f"tasks[{number}].name")
+            raise RunFolderError(path, f"got {short_repr(task.name)}, which another task has", f"tasks[{number}].name")
         names.add(task.name)
 
 
@@ -325,11 +326,11 @@ def _check_version(path: Path, data: bytes) -> None:
         raise RunFolderError(path, f"got {_kind(content)}, expected an object")
     version = content.get("schema_version")
     if not isinstance(version, str) or not version.split(".")[0].isdecimal():
-        raise RunFolderError(path, f"got {_short(version)}, expected a version such as '1.0'", "schema_version")
+        raise RunFolderError(path, f"got {short_repr(version)}, expected a version such as '1.0'", "schema_version")
     if int(version.split(".")[0][:9]) > int(SCHEMA_VERSION.split(".")[0]):
         raise RunFolderError(
             path,
-            f"got {_short(version)}, expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner",
+            f"got {short_repr(version)}, expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner",
             "schema_version",
         )
 
@@ -354,7 +355,7 @@ def _read_event(path: Path, where: str, line: bytes) -> RecordedEvent | None:
         raise RunFolderError(path, f"it is no JSON: {error}", where) from None
     name = content.get("event") if isinstance(content, dict) else None
     if not isinstance(name, str):
-        raise RunFolderError(path, f"got {_short(name)}, expected the name of an event", f"{where}: event")
+        raise RunFolderError(path, f"got {short_repr(name)}, expected the name of an event", f"{where}: event")
     if name not in KINDS:
         return None
     try:
@@ -377,7 +378,7 @@ def _problem(path: Path, error: pydantic.ValidationError, where: str = "") -> Ru
         return RunFolderError(path, f"{count:,} of its values are missing or of the wrong type", where)
     details = error.errors(include_url=False)[0]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
-    place = ": ".join(part for part in (where, _cut(key)) if part)
+    place = ": ".join(part for part in (where, cut_end(key, 200)) if part)
     expected = details["msg"].removeprefix("Input should be ")
     if details["type"] == "missing":
         return RunFolderError(path, "the key is missing", place)
@@ -385,16 +386,8 @@ def _problem(path: Path, error: pydantic.ValidationError, where: str = "") -> Ru
         return RunFolderError(path, f"it is no JSON: {details['msg'].removeprefix('Invalid JSON: ')}", place)
     if details["type"] == "timezone_aware":
         expected = "a time with its time zone"
-    return RunFolderError(path, f"got {_short(details['input'])}, expected {expected}", place)
+    return RunFolderError(path, f"got {short_repr(details['input'])}, expected {expected}", place)
 
 
 def _kind(value: object) -> str:
     return {list: "a list", str: "a string", type(None): "null", bool: "a truth value"}.get(type(value), "a number")
-
-
-def _short(value: object) -> str:
-    return _cut(repr(value), 60)
-
-
-def _cut(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import Secret, SecretBytes, SecretStr
 
+from pynb_dag_runner.model.text import storable
 from pynb_dag_runner.secrets.masking import MIN_CHARACTERS, Redactor
 
 __all__ = ["Secret"]
@@ -51,7 +52,7 @@ def _environment() -> dict[str, str]:
 def _named() -> dict[str, str]:
     names = [name.strip() for name in os.environ.get(REDACT_VARIABLE, "").split(",")]
     # Bytes that are no UTF-8 come as halves of surrogate pairs; no file of ours holds such.
-    return {name: os.environ.get(name, "").encode("utf-8", "backslashreplace").decode() for name in names if name}
+    return {name: storable(os.environ.get(name, "")) for name in names if name}
 
 
 def secrets_in(value: Any) -> Iterator[Any]:

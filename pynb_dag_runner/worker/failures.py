@@ -3,7 +3,8 @@
 import traceback
 
 from pynb_dag_runner.model.outcomes import Failure
-from pynb_dag_runner.model.text import plain, shortened
+from pynb_dag_runner.model.quantities import more_memory_than_declared
+from pynb_dag_runner.model.text import cut_middle, plain
 from pynb_dag_runner.secrets.masking import NO_SECRETS, Redactor
 
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -18,8 +19,8 @@ def failure(kind: str, message: str, trace: str = "") -> Failure:
     """A failure with colours removed and lengths bounded; the ends of a long text tell most, so its middle goes."""
     return Failure(
         kind=kind,
-        message=shortened(plain(message), MAX_MESSAGE_CHARACTERS),
-        traceback=shortened(plain(trace), MAX_TRACEBACK_CHARACTERS),
+        message=cut_middle(plain(message), MAX_MESSAGE_CHARACTERS),
+        traceback=cut_middle(plain(trace), MAX_TRACEBACK_CHARACTERS),
     )
 
 
@@ -49,6 +50,5 @@ def timeout_failure(timeout_s: float, where: str = "") -> Failure:
 
 def memory_failure(used_bytes: int, declared_bytes: int, where: str) -> Failure:
     """The failure of a notebook that was ended since it used more memory than it declared."""
-    used, declared = used_bytes / 1e6, declared_bytes / 1e6
-    why = f"the notebook used {used:,.0f} MB, more than the {declared:,.0f} MB that it declared (memory=...)"
-    return failure("OutOfMemory", f"{where}: {why}")
+    why = more_memory_than_declared(used_bytes, declared_bytes)
+    return failure("OutOfMemory", f"{where}: the notebook {why}")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pynb_dag_runner.model.output_limits import LOG_BYTES, LOG_END_BYTES, LOG_PERIOD_S, MARK
+from pynb_dag_runner.model.text import storable
 
 _COLLAPSE_RANGE = 0x08
 """FALLOC_FL_COLLAPSE_RANGE of linux/falloc.h; ext4 and XFS have it."""
@@ -36,7 +37,7 @@ class Log:
 
     def remark(self, text: str) -> None:
         """Append a line of our own."""
-        self.write(f"{MARK} {text}\n".encode("utf-8", "backslashreplace"))
+        self.write(f"{MARK} {storable(text)}\n".encode())
 
     def look(self) -> None:
         """Cut the middle out if the file has become too large."""

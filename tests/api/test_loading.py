@@ -140,7 +140,7 @@ def test_no_such_directory(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     write(tmp_path, a="", b="")
-    assert problem(".", tmp_path) == "'.' is a directory, expected a file; there is 'a.py', 'b.py'"
+    assert problem(".", tmp_path) == "'.' is a directory, expected a file; there is 'a.py' and 'b.py'"
 
 
 def test_no_pipeline(tmp_path: Path) -> None:

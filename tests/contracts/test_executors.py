@@ -274,7 +274,7 @@ def test_a_job_past_its_memory_is_ended_with_its_descendants_counted(hosted: Exe
     assert not any(
         "kept = b'x'" in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
     )
-    assert "more than the 0.10 GB that it declared" in str(ended.death)
+    assert "more than the 100 MB that it declared" in str(ended.death)
     assert end_of(finish(hosted, Job(key="next", call=say_hello, limits=Limits(memory_bytes=100_000_000)))) == JobEnded(
         key="next"
     )

@@ -211,7 +211,7 @@ def test_all_problems_are_told_at_once() -> None:
     def pipeline(p: object, a: int, b: str) -> None: ...
 
     assert problem_of({"c": 1, "b": 2}, pipeline).splitlines() == [
-        "there is no parameter 'c'; there is 'a', 'b'",
+        "there is no parameter 'c'; there is 'a' and 'b'",
         "parameter 'a' needs a value of type int",
         "parameter 'b': got 2, expected str (input should be a valid string)",
     ]

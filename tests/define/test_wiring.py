@@ -55,7 +55,7 @@ CELL = "in its notebook's parameters cell there is no parameter"
         ),
         (
             lambda p: p.notebook("train.py", parameters={"zzz": 3}),
-            f"task 'train': {CELL} 'zzz'; there is 'count', 'rate', 'label', 'data' "
+            f"task 'train': {CELL} 'zzz'; there is 'count', 'rate', 'label' and 'data' "
             "(extra_parameters=True lets it take more)",
         ),
         (

@@ -62,20 +62,20 @@ REPAIRED = [
     (notebook(metadata={"language_info": {"name": "python", "mimetype": 1}}), "metadata.language_info"),
     (notebook(metadata={"jupytext": None}), "metadata.jupytext"),
     (notebook(metadata={"title": ["a"]}), "metadata.title"),
-    (notebook(metadata={"authors": "me", "orig_nbformat": "3"}), "metadata.authors, metadata.orig_nbformat"),
+    (notebook(metadata={"authors": "me", "orig_nbformat": "3"}), "metadata.authors and metadata.orig_nbformat"),
     (notebook(metadata=None), "metadata"),
     (without(notebook(), "metadata"), "metadata"),
     (without(notebook(), "nbformat"), "nbformat"),
     (notebook(nbformat="4"), "nbformat"),
     (without(notebook(), "nbformat_minor"), "nbformat_minor"),
     (notebook(nbformat_minor="5"), "nbformat_minor"),
-    (notebook(code(novel=1), nbformat_minor=6, novel=1), "nbformat_minor, novel, novel of cell 1"),
+    (notebook(code(novel=1), nbformat_minor=6, novel=1), "nbformat_minor, novel and novel of cell 1"),
     (notebook(code(metadata={"tags": "parameters"})), "tags of cell 1"),
     (notebook(code(metadata={"tags": None})), "tags of cell 1"),
     (notebook(code(metadata={"tags": ["a", "a", 3]})), "tags of cell 1"),
-    (notebook(code(metadata={"collapsed": "no", "name": ""})), "name of cell 1, collapsed of cell 1"),
-    (notebook(code(metadata={"scrolled": "yes", "execution": {"a": 1}})), "scrolled of cell 1, execution of cell 1"),
-    (notebook(code(), without(code(), "metadata")), "metadata of cell 2, id of cell 2"),
+    (notebook(code(metadata={"collapsed": "no", "name": ""})), "name of cell 1 and collapsed of cell 1"),
+    (notebook(code(metadata={"scrolled": "yes", "execution": {"a": 1}})), "scrolled of cell 1 and execution of cell 1"),
+    (notebook(code(), without(code(), "metadata")), "metadata of cell 2 and id of cell 2"),
     (notebook(code(id="a b")), "id of cell 1"),
     (notebook(code(), code()), "id of cell 2"),
     (notebook(text(id="cell-2"), without(code(), "id")), "id of cell 2"),
@@ -201,7 +201,7 @@ def test_the_terminal_shows_one_line_for_it(tmp_path: Path) -> None:
     content_of(tmp_path, notebook(without(code(), "id"), metadata={"kernelspec": {"name": "My env (3.11)"}}))
     checked = pynb("check", "a.ipynb", cwd=tmp_path)
     said = f"task 'a': notebook {tmp_path / 'a.ipynb'}: its file is not quite valid; repaired in memory: "
-    assert (checked.returncode, checked.stderr) == (0, f"note: {said}metadata.kernelspec, id of cell 1\n")
+    assert (checked.returncode, checked.stderr) == (0, f"note: {said}metadata.kernelspec and id of cell 1\n")
 
 
 BOM = "\ufeff"

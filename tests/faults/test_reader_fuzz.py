@@ -31,7 +31,8 @@ from mlflow_bridge.upload.one_run import readable_run
 from pynb_dag_runner.cli.list import list_runs
 from pynb_dag_runner.cli.report import report
 from pynb_dag_runner.cli.show import show
-from pynb_dag_runner.errors import RunFolderError, UsageError, visible
+from pynb_dag_runner.errors import RunFolderError, UsageError
+from pynb_dag_runner.model.text import visible
 from pynb_dag_runner.reports import write_reports
 from pynb_dag_runner.run_folder import AttemptDetails, Run, find_runs, read_attempt_details, read_run
 from tests.faults.damage import KINDS, Damage, damages, replace

@@ -144,7 +144,7 @@ def test_selecting_a_task_with_what_it_needs() -> None:
 def test_selecting_a_task_that_does_not_exist() -> None:
     with pytest.raises(PipelineError) as caught:
         chain(2).select(["t3", "t0"], with_upstream=True)
-    assert caught.value.problems == ("there is no task 't3'; there is 't0', 't1'",)
+    assert caught.value.problems == ("there is no task 't3'; there is 't0' and 't1'",)
 
 
 def test_selecting_a_task_without_one_whose_output_it_uses() -> None:

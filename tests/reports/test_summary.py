@@ -7,7 +7,6 @@ import pytest
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.reports import render_summary
 from pynb_dag_runner.reports.summary import MAX_BYTES, MAX_FAILURES, MAX_ROWS
-from pynb_dag_runner.reports.wording import cut, duration, printable, size
 from pynb_dag_runner.run_folder import TaskRun
 from pynb_dag_runner.run_folder.records import GitRecord
 from tests.reports.reported_runs import FAILURE, HOSTILE, make_attempt, make_run, make_task, skipped_task
@@ -144,58 +143,3 @@ def test_warnings_are_listed() -> None:
     text = render_summary(make_run(make_task(status=TaskStatus.FAILED), warnings=("no *HTML*",)))
     assert text.endswith("### Warnings\n\n- no \\*HTML\\*\n")
     assert FAILURE.traceback in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "–"),
-        (float("nan"), "–"),
-        (0.0, "0 s"),
-        (0.0854, "85 ms"),
-        (0.9996, "1.0 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min"),
-        (65, "1 min 5 s"),
-        (3_599.7, "1 h"),
-        (7_380, "2 h 3 min"),
-        (273_600, "3 d 4 h"),
-    ],
-)
-def test_durations_are_rounded_to_what_matters(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("amount", "words"), [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (138_412_032, "132 MiB")]
-)
-def test_sizes_are_rounded_to_what_matters(amount: int | None, words: str) -> None:
-    assert size(amount) == words
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Grüße\t1\n2", "Grüße\t1\n2"),  # letters of every script, line ends and tabs stay
-        ("1\u00a0000 👩\u200d🔬", "1\u00a0000 👩\u200d🔬"),  # so do spaces and joiners that text is made of
-        ("a\r\nb", "a\nb"),
-        ("\x1b[1;31mred\x1b[m", "red"),  # colours go
-        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),  # hyperlinks too
-        ("a\rb\x00\x9b", "a\\rb\\x00\\x9b"),  # what steers a terminal is spelled out
-        ("\u202etxt\ud800", "\\u202etxt\\ud800"),  # so is reversed writing, and what no stream can encode
-    ],
-)
-def test_printable_text_steers_no_terminal_and_hides_nothing(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("short", "short"),
-        ("abcdefghijklm", "abcdef…klm"),
-        ("日本語日本語日本語", "日本語…語"),  # each letter is two columns wide
-    ],
-)
-def test_a_cut_text_keeps_both_ends(text: str, shown: str) -> None:
-    assert cut(text, 10) == shown

@@ -25,6 +25,7 @@ from pynb_dag_runner.executors.base import JobCancelled, Keep, LimitsOver, Waits
 from pynb_dag_runner.executors.hosts.cancellation import Cancellation
 from pynb_dag_runner.executors.hosts.forks import Forks, Verdict, may_fork
 from pynb_dag_runner.executors.hosts.frames import Frame
+from pynb_dag_runner.model.text import storable
 from pynb_dag_runner.processes import marks
 from pynb_dag_runner.processes.fork_server.child import WITHOUT_THREADS, die_with, make_ready, settle_memory
 from pynb_dag_runner.processes.module_files import Imports, install, make_findable
@@ -142,7 +143,7 @@ def _make(connection: Connection, payload: bytes, inputs: list[bytes], cancellat
         raise
     except BaseException as error:  # noqa: BLE001 - whatever leaves a job ends it; the host serves on
         told = str(error) if isinstance(error, InputError) else "".join(traceback.format_exception(error))
-        Frame.FAILED.send(connection, told.encode("utf-8", "backslashreplace"))
+        Frame.FAILED.send(connection, storable(told).encode())
         return Verdict.FAILED
     finally:
         cancellation.over()

@@ -16,6 +16,7 @@ from typing import Literal
 from pynb_dag_runner.executors.base import Limits
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.hosts.frames import Frame, received
+from pynb_dag_runner.model.quantities import more_memory_than_declared
 from pynb_dag_runner.processes import marks
 from pynb_dag_runner.processes.fork_server.client import (
     ForkedProcess,
@@ -42,7 +43,6 @@ _IMPORT_BOUND_S = 60.0
 """What a job may import for, beside its limit, before its own work begins."""
 _MEMORY_PERIOD_S = 0.25
 _NEVER_S = 3600.0
-_GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,5 +321,4 @@ class _Watch:
 
     def memory_words(self) -> str:
         assert self._limits.memory_bytes is not None
-        used, declared = self._memory / _GIGABYTE, self._limits.memory_bytes / _GIGABYTE
-        return f"it used {used:.2f} GB of memory, more than the {declared:.2f} GB that it declared (memory=...)"
+        return f"it {more_memory_than_declared(self._memory, self._limits.memory_bytes)}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import nbformat
 
 from pynb_dag_runner.model.outcomes import Failure, Outcome
-from pynb_dag_runner.model.text import plain
+from pynb_dag_runner.model.text import first_line, plain
 from pynb_dag_runner.processes.fork_server.child import die_with
 from pynb_dag_runner.reports.pages.cells import marked
 from pynb_dag_runner.reports.pages.pictures import Pictures
@@ -169,8 +169,7 @@ def _serve(request: dict[str, Any]) -> str | None:
         page = to_html(notebook, request["title"], Outcome(request["outcome"]), why, Pictures(*places))
         write_atomically(Path(request["page"]), page)
     except Exception as error:  # noqa: BLE001 - odd outputs must not end the service; the run says which page is missing
-        reason = str(error).strip().split("\n")[0][:200]
-        return f"{type(error).__name__}: {reason}"
+        return f"{type(error).__name__}: {first_line(str(error), 200)}"
     return None
 
 

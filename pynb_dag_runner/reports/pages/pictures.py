@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pynb_dag_runner.model.text import cut_end
+
 MAX_BYTES = 10_000_000
 """Of one picture; as for a picture among the outputs."""
 MAX_BYTES_OF_PAGE = 30_000_000
@@ -125,7 +127,7 @@ class Pictures:
 
 def note(source: str, reason: NoPicture) -> str:
     """What stands in place of a picture that can't be shown."""
-    shown = html.escape(source if len(source) <= 200 else f"{source[:200]}…")
+    shown = html.escape(cut_end(source, 200))
     return f'<em class="pdr-note">[picture {shown}: {html.escape(str(reason))}]</em>'
 
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pynb_dag_runner.model.text import cut_end
 from pynb_dag_runner.processes.fork_server.child import die_with
 from pynb_dag_runner.processes.module_files import install_in_kernel
 from pynb_dag_runner.processes.private_directory import SCRATCH_VARIABLE
@@ -87,8 +88,9 @@ def importing_ahead(remarks: list[str]) -> Iterator[None]:
     with app.as_in_a_cell():
         yield
     if written := "".join(stream.written_ahead() for stream in streams).strip():
-        last = written.splitlines()[-1]
-        remarks.append(f"what an import printed is not in the notebook: {last[:_REMARK_CHARACTERS]}")
+        remarks.append(
+            f"what an import printed is not in the notebook: {cut_end(written.splitlines()[-1], _REMARK_CHARACTERS)}"
+        )
 
 
 def _imported_by_a_kernel() -> list[str]:

@@ -17,7 +17,7 @@ from pynb_dag_runner.model.output_limits import (
     OUTPUT_BYTES,
     TEXT_AT_LEAST_CHARACTERS,
 )
-from pynb_dag_runner.model.text import shortened
+from pynb_dag_runner.model.text import cut_middle
 from pynb_dag_runner.worker.failures import MAX_TRACEBACK_CHARACTERS
 from pynb_dag_runner.worker.notebook.printed import PrintedText
 
@@ -135,14 +135,14 @@ class Outputs:
 
 def bounded_error(content: dict[str, Any]) -> dict[str, Any]:
     """The content of an error message without the middle of long texts."""
-    texts = {key: shortened(str(content.get(key, "")), MAX_TRACEBACK_CHARACTERS) for key in ("ename", "evalue")}
+    texts = {key: cut_middle(str(content.get(key, "")), MAX_TRACEBACK_CHARACTERS) for key in ("ename", "evalue")}
     return {**content, **texts, "traceback": _bounded_lines(content.get("traceback", []))}
 
 
 def _bounded_lines(lines: list[str]) -> list[str]:
     if sum(map(len, lines)) <= MAX_TRACEBACK_CHARACTERS:
         return lines
-    return shortened("\n".join(lines), MAX_TRACEBACK_CHARACTERS).split("\n")
+    return cut_middle("\n".join(lines), MAX_TRACEBACK_CHARACTERS).split("\n")
 
 
 def size_of(value: object) -> int:
@@ -154,7 +154,7 @@ def _bounded(data: Mapping[str, Any], limit: int) -> tuple[dict[str, Any], int]:
     """Representations by MIME type, without those that are too large, and their size."""
     sizes = {mime: size_of(value) for mime, value in data.items()}
     if sizes.get("text/plain", 0) > limit and isinstance(data["text/plain"], str):
-        data = {**data, "text/plain": shortened(data["text/plain"], limit // 10)}
+        data = {**data, "text/plain": cut_middle(data["text/plain"], limit // 10)}
         sizes["text/plain"] = limit // 10
     kept: dict[str, Any] = {}
     for mime in sorted(data, key=lambda mime: sizes[mime]):
