@@ -148,12 +148,21 @@ def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
     while writing and not stop.is_set():
         if time.monotonic() > give_up:
             raise SampleError(f"these processes outlived their killed runner: {writing}")
-        _, writing = psutil.wait_procs(writing, timeout=1)
+        _, left = psutil.wait_procs(writing, timeout=1)
+        writing = [process for process in left if _lives(process)]
     for agent in agents:
         with contextlib.suppress(psutil.NoSuchProcess):
             agent.kill()
     (folder,) = directory.glob("*/*/run.json")
     return folder.parent
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A zombie does not; it stays for ever where nobody asks how orphans ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_ray_agent(process: psutil.Process) -> bool:

@@ -18,7 +18,9 @@ def has_ended(uploader: str) -> bool:
     if len(parts) != 4 or parts[0] != socket.gethostname() or not parts[1].isdecimal():
         return False
     try:
-        return f"{psutil.Process(int(parts[1])).create_time():.2f}" != parts[2]
+        process = psutil.Process(int(parts[1]))
+        is_another = f"{process.create_time():.2f}" != parts[2]
+        return is_another or process.status() == psutil.STATUS_ZOMBIE  # for ever, where nobody asks how it ended
     except (psutil.NoSuchProcess, OverflowError):
         return True
     except psutil.AccessDenied:

@@ -18,7 +18,8 @@ exec 3<&0
         pids=$(
             {
                 grep -slzxF "$1" /proc/[0-9]*/environ
-                grep -slE "^Max file locks +$3[0-9]{9} " /proc/[0-9]*/limits
+                grep -slE "^Max file locks +$3[0-9]{9} " /proc/[0-9]*/limits |
+                    sed 's/limits$/status/' | xargs -r grep -sLE '^State:[[:space:]]+[ZX]'
             } | cut -d/ -f3
         )
         [ -z "$pids" ] && break
@@ -33,6 +34,8 @@ exec 3<&0
 ) <&3 &
 """
 """Waits for a line, or the end of its input: the pipe from its starter closes when that ends, also by SIGKILL.
+
+Zombies, which no signal ends, are left out: they have no environment, but limits.
 
 In the background, so that it is no child of its starter: when a Ray worker ends, Ray kills the worker's children.
 """

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import psutil
 
 _END_BOUND_S = 2.0
+_ENDING_S = 0.2
+"""What a killed process may take to end before all of them are looked for again."""
 _PARENT_AFTER_NAME, _GROUP_AFTER_NAME, _SESSION_AFTER_NAME, _START_AFTER_NAME = 1, 2, 3, 19
 """Fields 4, 5, 6 and 22 of proc(5)'s ``/proc/PID/stat``; the name is the second one."""
 
@@ -100,32 +102,69 @@ def _proportional_bytes(pid: int) -> int | None:
 
 
 def with_mark(mark: str, number: int = 0) -> "list[psutil.Process]":
-    """Processes whose environment holds ``mark`` (``NAME=value``), except this one and those that it descends from.
+    """Living processes whose environment holds ``mark``, except this one and those that it descends from.
 
     The environment is inherited whatever a process does with sessions and process groups, so this finds children that
     a walk over the process tree would lose. Where it was cleared, the number is left: see
     :mod:`pynb_dag_runner.processes.marks`.
 
     Args:
+        mark: ``NAME=value``.
         number: whoever has this one belongs to them, too. If the mark's value is one, it need not be told.
     """
     import psutil
 
     found = []
-    for pid in _marked(mark, number):
+    for pid in _Family(mark, number).members():
         with contextlib.suppress(psutil.Error):
-            found.append(psutil.Process(pid))
+            if not has_ended(pid):
+                found.append(psutil.Process(pid))
     return found
 
 
-def _marked(mark: str, number: int) -> Iterator[int]:
-    """The same, the youngest first and each as soon as it is found: some live for a few milliseconds."""
-    wanted, value = mark.encode(), mark.partition("=")[2]
-    number = int(value) if marks.is_number(value) else number
-    own = _own_line()
-    for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdecimal()), reverse=True):  # noqa: PTH208
-        if pid not in own and (_has_number(f"/proc/{pid}", number) or _has_in_environment(f"/proc/{pid}", wanted)):
-            yield pid
+def is_running(pid: int, created_s: float) -> bool:
+    """Whether the process that was created then (seconds since 1970) still runs; another one may have got its pid."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - created_s) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError):  # a pid below 0 is a ValueError
+        return False
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie: one that has ended and whose parent has not asked how.
+
+    Zombies of orphans stay for ever where the first process does not ask, as in a container without an init process.
+    """
+    return _is_over(_stat(pid))
+
+
+def _is_over(fields: list[bytes] | None) -> bool:
+    return fields is None or fields[0] in (b"Z", b"X")
+
+
+class _Family:
+    """All that bear a mark or a number, except this process and those that it descends from."""
+
+    def __init__(self, mark: str, number: int) -> None:
+        value = mark.partition("=")[2]
+        self._mark = mark.encode()
+        self._number = int(value) if marks.is_number(value) else number
+        self._own_line = _own_line()
+
+    def members(self) -> Iterator[int]:
+        """Zombies included; the youngest first and each as soon as it is found: some live for a few milliseconds."""
+        return (pid for pid in sorted(_pids(), reverse=True) if self.has(pid))
+
+    def has(self, pid: int) -> bool:
+        """Whether a process is one of them."""
+        return pid not in self._own_line and (_has_number(pid, self._number) or _has_in_environment(pid, self._mark))
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - half the time of iterdir()
 
 
 def _own_line() -> set[int]:
@@ -137,60 +176,74 @@ def _own_line() -> set[int]:
     return line
 
 
-def _has_number(directory: str, number: int) -> bool:
+def _has_number(pid: int, number: int) -> bool:
     """Whether a process has it, and is not one of another user's that nobody here can end."""
     with contextlib.suppress(OSError):  # gone meanwhile, or another user's
-        if number and marks.is_in(Path(directory, "limits").read_bytes(), number):
-            os.kill(int(Path(directory).name), 0)
+        if number and marks.is_in(Path(f"/proc/{pid}/limits").read_bytes(), number):
+            os.kill(pid, 0)
             return True
     return False
 
 
-def _has_in_environment(directory: str, mark: bytes) -> bool:
+def _has_in_environment(pid: int, mark: bytes) -> bool:
     with contextlib.suppress(OSError):  # gone meanwhile, or another user's
-        return mark in Path(directory, "environ").read_bytes().split(b"\0")
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
 
 
-def end_marked(mark: str, number: int = 0) -> int:
-    """Kill all processes that :func:`with_mark` finds, until none is left.
-
-    Returns:
-        How many were killed.
-    """
+def end_marked(mark: str, number: int = 0) -> None:
+    """Kill all processes that :func:`with_mark` finds, until none is left."""
     import psutil
 
-    killed: set[int] = set()
+    family = _Family(mark, number)
     own_session = os.getsid(0)
+    zombies: set[int] = set()
     give_up = time.monotonic() + _END_BOUND_S
     while time.monotonic() < give_up:
-        found = []
-        for pid in _marked(mark, number):
-            if _is_over(fields := _stat(pid)):
+        living, is_new = [], False
+        for pid in family.members():
+            if pid in zombies:
                 continue
-            if fields is not None and int(fields[_SESSION_AFTER_NAME]) != own_session:
-                _kill_orphaned_group(int(fields[_GROUP_AFTER_NAME]))
+            is_new = True
+            fields = _stat(pid)
+            if fields is None:
+                continue  # it has ended, and may have forked before
+            if int(fields[_SESSION_AFTER_NAME]) != own_session:
+                _kill_orphaned_group(int(fields[_GROUP_AFTER_NAME]), family)
+            if _is_over(fields):
+                zombies.add(pid)
+                continue
             with contextlib.suppress(psutil.Error):
-                found.append(psutil.Process(pid))
-                found[-1].send_signal(signal.SIGKILL)
-            killed.add(pid)
-        if not found:
+                living.append(psutil.Process(pid))
+                living[-1].send_signal(signal.SIGKILL)
+        if not is_new:
             break
-        psutil.wait_procs(found, timeout=0.2)
-    return len(killed)
+        _wait_until_ended(living)
 
 
-def _is_over(fields: list[bytes] | None) -> bool:
-    """Whether a process has ended and only waits to be asked how."""
-    return fields is not None and fields[0] in (b"Z", b"X")
+def _kill_orphaned_group(group: int, family: _Family) -> None:
+    """Kill all of a process group at once: one that forks itself and ends, on and on, can't be caught one by one.
 
-
-def _kill_orphaned_group(group: int) -> None:
-    """Kill all of a group at once whose leader has gone: one that forks itself and ends, on and on, is not caught else.
-
-    Where the leader is there, others than the run's may be in its group: a script that has started the run, say.
+    Only where its leader has gone and all that live belong to the family: others than the run's may be in the group, a
+    script that has started the run, say. Where nobody asks how orphans ended, zombies are all that is seen of a chain
+    of forks, and tell its group.
     """
-    leader = _stat(group)
-    if leader is None or _is_over(leader):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            os.killpg(group, signal.SIGKILL)
+    if not has_ended(group):
+        return
+    for pid in _pids():
+        fields = _stat(pid)
+        is_in = fields is not None and int(fields[_GROUP_AFTER_NAME]) == group
+        if is_in and not family.has(pid) and not has_ended(pid):
+            return
+    with contextlib.suppress(OSError):  # gone meanwhile
+        os.killpg(group, signal.SIGKILL)
+
+
+def _wait_until_ended(processes: "list[psutil.Process]") -> None:
+    """For a moment. Children of this process are asked how they ended."""
+    import psutil
+
+    give_up = time.monotonic() + _ENDING_S
+    while processes and time.monotonic() < give_up:
+        _, left = psutil.wait_procs(processes, timeout=0.01)
+        processes = [process for process in left if not has_ended(process.pid)]

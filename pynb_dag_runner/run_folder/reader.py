@@ -21,6 +21,7 @@ from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, 
 from pynb_dag_runner.model.json_values import decode
 from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
 from pynb_dag_runner.model.text import cut_end, short_repr
+from pynb_dag_runner.processes import process_table
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
 from pynb_dag_runner.run_folder.records import (
@@ -291,12 +292,7 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
         except OSError:
             return False
         return now.timestamp() - touched < STALE_AFTER_S
-    import psutil  # only where a run claims to be running
-
-    try:
-        return bool(abs(psutil.Process(driver.pid).create_time() - driver.process_start_s) < 1.0)
-    except (psutil.Error, ValueError):  # a pid below 0 is a ValueError
-        return False
+    return process_table.is_running(driver.pid, driver.process_start_s)
 
 
 def _read_record(root: Path, relative: Path | str, kind: type[_RecordType]) -> _RecordType | None:

@@ -23,6 +23,7 @@ from mlflow_bridge.store.target import resolve_target
 from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import RUN_ID, Task, make_run
+from tests.living import living
 
 COMMANDS = {point.name: point for point in importlib.metadata.entry_points(group="pynb_dag_runner.commands")}
 
@@ -188,7 +189,7 @@ def test_the_ui_answers_at_the_address_that_it_prints_and_leaves_no_process(sqli
         assert below
         os.kill(process.pid, number)
         assert process.wait() == 0
-        assert not any(child.is_running() for child in below)
+        assert living(below) == []
 
 
 def test_a_ui_that_is_killed_leaves_no_process_either(sqlite_uri: str) -> None:
@@ -198,5 +199,4 @@ def test_a_ui_that_is_killed_leaves_no_process_either(sqlite_uri: str) -> None:
         below = psutil.Process(process.pid).children(recursive=True)
         assert below
         process.kill()
-        _, alive = psutil.wait_procs(below, timeout=30)
-        assert alive == []
+        assert living(below, timeout_s=30) == []

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.living import living, name_of
+
 _VARIABLE = "PYNB_TEST_MACHINE"
 _SUBNET = "10.77.0"
 _BOUND_S = 30.0
@@ -62,14 +64,6 @@ _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid",
 _KEPT = ("sleep", "unshare", "")
 
 
-def _name_of(process: psutil.Process) -> str:
-    """Empty: it has ended since it was listed."""
-    try:
-        return process.name()
-    except psutil.NoSuchProcess:
-        return ""
-
-
 def _end(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
         process.kill()
@@ -104,7 +98,7 @@ class Network:
 
     def command(self, name: str, command: Sequence[str], directory: Path = Path("/")) -> list[str]:
         """A command line that runs ``command`` on a machine, in ``directory``."""
-        holder = next(process for process in self.processes_of(name) if _name_of(process) == "sleep")
+        holder = next(process for process in self.processes_of(name) if name_of(process) == "sleep")
         spaces = ["--user", "--preserve-credentials", "--mount", "--net", "--uts", "--pid"]
         return [
             "nsenter",
@@ -141,10 +135,10 @@ class Network:
     def kill(self, name: str) -> None:
         """A machine loses its power: all its processes but the one that holds its place die at once."""
         give_up = time.monotonic() + _BOUND_S
-        while victims := [process for process in self.processes_of(name) if _name_of(process) not in _KEPT]:
+        while victims := [process for process in self.processes_of(name) if name_of(process) not in _KEPT]:
             for process in victims:
                 _end(process)
-            psutil.wait_procs(victims, timeout=1)
+            living(victims, timeout_s=1)
             assert time.monotonic() < give_up
 
     def processes_of(self, name: str) -> list[psutil.Process]:

@@ -23,7 +23,7 @@ from pynb_dag_runner.processes.fork_server.client import ForkServer, ask
 from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 from pynb_dag_runner.processes.module_files import own_imports
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
-from pynb_dag_runner.processes.process_table import with_mark
+from pynb_dag_runner.processes.process_table import has_ended, with_mark
 
 MODULES = ("pynb_dag_runner.worker.attempt", "pynb_dag_runner.worker.notebook.evaluation")
 
@@ -168,7 +168,7 @@ def test_what_a_host_that_died_left_is_found_by_its_mark(new_host: Callable[[], 
     assert "signal SIGKILL" in str(ended.death)
     assert [process.pid for process in with_mark(f"PYNB_DAG_RUNNER_HOST={mark}")] == [child]
     host.close()
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child)
 
 
 def holds_memory() -> Generator[object]:

@@ -17,6 +17,7 @@ from pynb_dag_runner.executors.ray_servers import Lifeline
 from pynb_dag_runner.processes.private_directory import MARK_VARIABLE
 from pynb_dag_runner.processes.process_table import with_mark
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write
+from tests.living import command_of, name_of
 
 BOUND_S = 90.0
 PIPELINE = dedent("""
@@ -73,7 +74,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def server_of(driver: "subprocess.Popen[str]", name: str) -> psutil.Process | None:
-    return next((child for child in psutil.Process(driver.pid).children() if child.name() == name), None)
+    return next((child for child in psutil.Process(driver.pid).children() if name_of(child) == name), None)
 
 
 def kill(driver: "subprocess.Popen[str]", name: str) -> None:
@@ -158,18 +159,11 @@ def test_what_outlives_driver_and_watchdog_is_ended_by_the_next_run(tmp_path: Pa
     wait_for(lambda: (project / "ran.txt").exists() and "wait" in (project / "ran.txt").read_text())
     (folder,) = find_runs(project / "runs")
     mark = f"{MARK_VARIABLE}={read_run(folder).record.driver.engine}"
-    (watchdog,) = [process for process in psutil.process_iter() if mark in cmdline(process)]
+    (watchdog,) = [process for process in psutil.process_iter() if mark in command_of(process)]
     watchdog.kill()
     driver.kill()
     driver.communicate(timeout=BOUND_S)
     assert with_mark(mark)
     done = pynb("run", "small.py", "--executor", "process", "--no-progress", cwd=project)
     assert done.returncode == 0, done.stderr
-    assert [process.name() for process in with_mark(mark) if process.status() != psutil.STATUS_ZOMBIE] == []
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    assert with_mark(mark) == []

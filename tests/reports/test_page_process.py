@@ -23,6 +23,7 @@ from pynb_dag_runner.reports.pages.queue import PageProblem, Pages, PagesLeft
 from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.worker import attempt_modules
 from tests.end_to_end.cli_process import pynb
+from tests.living import command_of
 
 TITLE = "the same for all"
 NOTEBOOKS = [new_notebook(cells=[new_code_cell(f"x = {number}"), new_markdown_cell("# A")]) for number in range(3)]
@@ -30,12 +31,7 @@ _RANDOM_ID = re.compile(r"cell-id=[0-9a-f]{8}\b|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[
 
 
 def page_processes() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it is ending, or has ended and is not waited for yet
-            if PAGES_ENTRY in child.cmdline():
-                found.append(child)
-    return found
+    return [child for child in psutil.Process().children() if PAGES_ENTRY in command_of(child)]
 
 
 def test_the_process_lets_everything_else_go_first(tmp_path: Path) -> None:
@@ -69,7 +65,7 @@ def server(directory: PrivateDirectory) -> Iterator[HostServer]:
 
 def forked_from(server: HostServer) -> list[psutil.Process]:
     assert server.place is not None
-    (process,) = [child for child in psutil.Process().children() if str(server.place.directory) in child.cmdline()]
+    (process,) = [child for child in psutil.Process().children() if str(server.place.directory) in command_of(child)]
     return process.children()
 
 
