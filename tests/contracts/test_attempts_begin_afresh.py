@@ -21,6 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,18 @@ def test_inline_gives_each_attempt_random_numbers_of_its_own(tmp_path: Path) -> 
     assert draw()[1] == expected[1]  # the program's own go on as if nothing had run
 
 
+def say_so_and_pause(begun: Connection) -> None:
+    begun.send("begun")
+    signal.pause()
+
+
 def end_a_child() -> int | None:
-    child = multiprocessing.get_context("fork").Process(target=signal.pause)
+    """End it once it runs: what comes while it is being forked, Python forgets for whoever has a handler."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=say_so_and_pause, args=(there,))
     child.start()
+    here.recv()
     child.terminate()
     child.join(10)
     code = child.exitcode
