@@ -26,28 +26,37 @@ SOURCE = """
 """
 
 
-@pytest.mark.parametrize("name", ["a.py", "a.md", "a.Rmd", "a.ipynb", "a.lgt.py"])
-def test_a_notebook_in_any_format_gets_its_parameters(tmp_path: Path, name: str) -> None:
+def test_a_notebook_in_any_format_gets_its_parameters(tmp_path: Path) -> None:
     notebook = jupytext.reads(dedent(SOURCE).lstrip(), fmt="py:percent")
-    jupytext.write(notebook, tmp_path / name, fmt="py:light" if name == "a.lgt.py" else None)
-    task, _ = run_one(tmp_path, name, parameters={"value": [1.5, None, {"k": "ü\n'\""}]})
-    assert (task.status, task.outputs) == (TaskStatus.SUCCEEDED, {"value": "[1.5, None, {'k': 'ü\\n\\'\"'}]"})
+    p = Pipeline("formats", base_dir=tmp_path)
+    for name in ("a.py", "a.md", "a.Rmd", "a.ipynb", "a.lgt.py"):
+        jupytext.write(notebook, tmp_path / name, fmt="py:light" if name == "a.lgt.py" else None)
+        p.notebook(name, name=name, parameters={"value": [1.5, None, {"k": "ü\n'\""}]})
+    result = p.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    expected = {"value": "[1.5, None, {'k': 'ü\\n\\'\"'}]"}
+    assert {name: task.outputs for name, task in result.tasks.items()} == dict.fromkeys(result.tasks, expected)
 
 
-@pytest.mark.parametrize(
-    ("value", "seen"),
-    [
-        (Path("/data/x"), "PosixPath('/data/x')"),
-        (float("nan"), "nan"),
-        ([float("-inf")], "[-inf]"),
-        (10**30, str(10**30)),
-        (True, "True"),
-        ('"""\\ \t{x}', repr('"""\\ \t{x}')),
-    ],
-)
-def test_a_parameter_arrives_as_the_value_it_was(tmp_path: Path, value: object, seen: str) -> None:
-    task, _ = run_one(tmp_path, "a.py", SOURCE, parameters={"value": value})
-    assert task.outputs == {"value": seen}
+VALUES = [
+    (Path("/data/x"), "PosixPath('/data/x')"),
+    (float("nan"), "nan"),
+    ([float("-inf")], "[-inf]"),
+    (10**30, str(10**30)),
+    (True, "True"),
+    ('"""\\ \t{x}', repr('"""\\ \t{x}')),
+]
+"""A parameter, and its ``repr`` in the notebook."""
+
+
+def test_a_parameter_arrives_as_the_value_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(dedent(SOURCE).lstrip())
+    p = Pipeline("values", base_dir=tmp_path)
+    for number, (value, _) in enumerate(VALUES):
+        p.notebook("a.py", name=str(number), parameters={"value": value})
+    result = p.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    assert [result.tasks[str(number)].outputs for number in range(len(VALUES))] == [
+        {"value": seen} for _, seen in VALUES
+    ]
 
 
 def test_parameters_come_after_the_cell_tagged_so_and_the_file_is_left_alone(tmp_path: Path) -> None:

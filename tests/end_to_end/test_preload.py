@@ -84,39 +84,44 @@ def run(folder: Path, executor: ExecutorName, *, code: int = 0) -> Path:
     return Path(done.stdout.strip())
 
 
-def shown(folder: Path) -> list[Any]:
+def shown(folder: Path, attempt: int = 1) -> list[Any]:
     """The outputs of all cells, without addresses and times."""
-    notebook = nbformat.read(folder / "tasks" / "draw" / "attempt-1" / "notebook.ipynb", as_version=4)
+    notebook = nbformat.read(folder / "tasks" / "draw" / f"attempt-{attempt}" / "notebook.ipynb", as_version=4)
     text = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
     return list(json.loads(re.sub(r"0x[0-9a-f]+|<dc:date>[^<]*", "", text)))
 
 
-def kernel_start(folder: Path, task: str) -> Any:
-    return json.loads((folder / "tasks" / task / "attempt-1" / "attempt.json").read_text())["kernel_start"]
+def kernel_start(folder: Path, attempt: int = 1) -> Any:
+    return json.loads((folder / "tasks/draw" / f"attempt-{attempt}" / "attempt.json").read_text())["kernel_start"]
 
 
-@pytest.mark.parametrize("executor", ["process", "ray"])
-def test_a_notebook_finds_the_modules_and_shows_the_same_figures(tmp_path: Path, executor: ExecutorName) -> None:
-    with_it = run(project(tmp_path / "with", PRELOAD), executor)
-    without = run(project(tmp_path / "without", []), executor)
-    assert kernel_start(with_it, "draw") == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
-    assert kernel_start(without, "draw") == {"how": "forked", "preloaded": [], "remarks": []}
-    assert read_run(with_it).by_name["look"].outputs["there"] == sorted(PRELOAD)
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without a preload."""
+    return run(project(tmp_path_factory.mktemp("without") / "it", []), "process")
+
+
+def test_without_a_preload_nothing_is_there(without: Path) -> None:
+    assert kernel_start(without) == {"how": "forked", "preloaded": [], "remarks": []}
     assert read_run(without).by_name["look"].outputs["there"] == []
-    assert shown(with_it) == shown(without)
-    assert [len(outputs) for outputs in shown(with_it)] == [0, 2, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("executor", ["process", "ray"])
-def test_a_pipeline_with_a_preload_is_resumed_with_it(tmp_path: Path, executor: ExecutorName) -> None:
+def test_a_notebook_finds_the_modules_and_shows_the_same_figures_also_when_it_is_resumed(
+    without: Path, tmp_path: Path, executor: ExecutorName
+) -> None:
     base = project(tmp_path / "with", PRELOAD)
     (base / "fails").touch()
     folder = run(base, executor, code=1)
     (base / "fails").unlink()
     assert pynb("resume", folder, "--no-progress", cwd=base, env=with_modules(base)).returncode == 0
-    assert read_run(folder).status is RunStatus.SUCCEEDED
-    attempt = json.loads((folder / "tasks" / "draw" / "attempt-2" / "attempt.json").read_text())
-    assert attempt["kernel_start"] == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
+    resumed = read_run(folder)
+    assert resumed.status is RunStatus.SUCCEEDED
+    assert resumed.by_name["look"].outputs["there"] == sorted(PRELOAD)
+    for attempt in (1, 2):
+        assert kernel_start(folder, attempt) == {"how": "forked", "preloaded": PRELOAD, "remarks": []}
+    assert shown(folder, 2) == shown(without)
+    assert [len(outputs) for outputs in shown(without)] == [0, 2, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

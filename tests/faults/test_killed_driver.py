@@ -17,7 +17,7 @@ from tests.end_to_end.resumable import ALL, resume, write_project
 from tests.soak import repetitions
 
 SEED = 20261123
-KILLS = repetitions(few=10, many=200)
+KILLS = repetitions(few=6, many=200)
 LONGEST_S = 2.5
 """A whole run of this pipeline takes about as long once it has a folder."""
 EARLIEST_S = 0.6

@@ -102,7 +102,7 @@ def test_a_run_that_loses_a_server_is_interrupted_and_resumed(tmp_path: Path, se
     assert run.report is not None
     assert [len(run.by_name[name].attempts) for name in ("first", "wait")] == [1, 1]
     (project / "go").touch()
-    done = pynb("resume", folder, "--no-progress", cwd=project)
+    done = pynb("resume", folder, "--executor", "process", "--no-progress", cwd=project)
     assert done.returncode == 0, done.stderr
     assert read_run(folder).by_name["wait"].outputs == {"return": [1, 2]}
     assert (project / "ran.txt").read_text().split() == ["first", "wait", "wait"]
