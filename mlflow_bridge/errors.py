@@ -7,7 +7,8 @@
     │   └── TargetError    where to upload to is wrong, or MLflow is not installed; nothing was sent
     └── UploadError        one run could not be uploaded
         └── StoreError     MLflow refused, or did not answer
-            └── TooLargeError    one request, or the file in it, was too large
+            ├── TooLargeError        one request, or the file in it, was too large
+            └── UnknownCallError     this server does not know the call
 """
 
 from pynb_dag_runner.errors import PynbDagRunnerError, UsageError
@@ -27,3 +28,7 @@ class StoreError(UploadError):
 
 class TooLargeError(StoreError):
     """The server, or a proxy before it, refused a request for its size."""
+
+
+class UnknownCallError(StoreError):
+    """The server does not know a call: it is older than what the call is about, or no MLflow server."""

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlflow_bridge import mlflow_internals
-from mlflow_bridge.errors import StoreError, TooLargeError
+from mlflow_bridge.errors import StoreError, TooLargeError, UnknownCallError
 from mlflow_bridge.store.target import Target
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 _STATUSES = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
-_TOO_LARGE = 413
+_KINDS = {404: UnknownCallError, 405: UnknownCallError, 413: TooLargeError}
 _SAYS_WHO = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
@@ -24,6 +24,7 @@ def translated(target: Target) -> Iterator[None]:
 
     Raises:
         TooLargeError: the answer was 413.
+        UnknownCallError: it was 404 or 405, and not MLflow's own.
         StoreError: anything else.
     """
     import requests
@@ -45,7 +46,7 @@ def _status(error: "MlflowException") -> int | None:
 
 
 def _ours(target: Target, error: Exception, status: int | None) -> StoreError:
-    kind = TooLargeError if status == _TOO_LARGE else StoreError
+    kind = _KINDS.get(status or 0, StoreError)
     return kind(_by_cause(target, error) or _by_status(target, status) or _other(target, error))
 
 

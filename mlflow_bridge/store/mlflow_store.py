@@ -11,6 +11,7 @@ from mlflow_bridge.errors import StoreError
 from mlflow_bridge.mapping.timeline import Trace
 from mlflow_bridge.model.captured_values import CapturedTrace
 from mlflow_bridge.model.values import Batch, Experiment, MlflowStatus, StoredRun
+from mlflow_bridge.store.batches import log_batch
 from mlflow_bridge.store.errors import translated
 from mlflow_bridge.store.models import ModelCalls
 from mlflow_bridge.store.target import Target
@@ -115,7 +116,8 @@ class MlflowStore:
         from mlflow.entities import Metric, Param, RunTag
 
         with translated(self.target):
-            self._client.log_batch(
+            log_batch(
+                self._client,
                 run_id,
                 metrics=[Metric(point.key, point.value, point.timestamp_ms, point.step) for point in batch.metrics],
                 params=[Param(key, value) for key, value in batch.params],

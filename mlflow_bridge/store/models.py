@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mlflow_bridge.limits import MAX_BATCH_ENTITIES, cut
 from mlflow_bridge.model.captured_values import CapturedDataset
 from mlflow_bridge.model.values import MappedModel, ModelMetric, StoredModel
+from mlflow_bridge.store.batches import log_batch
 from mlflow_bridge.store.errors import translated
 from mlflow_bridge.store.target import Target
 from mlflow_bridge.tags import COMPLETE, KEY, UPLOAD
@@ -68,7 +69,7 @@ class ModelCalls:
         with translated(self._target):
             for start in range(0, len(model.metrics), MAX_BATCH_ENTITIES):
                 some = model.metrics[start : start + MAX_BATCH_ENTITIES]
-                self._client.log_batch(run_id, metrics=[_metric(stored, one) for one in some])
+                log_batch(self._client, run_id, metrics=[_metric(stored, one) for one in some])
             # A second link of the same two is refused.
             outputs = self._client.get_run(run_id).outputs
             if outputs is None or stored.id not in {output.model_id for output in outputs.model_outputs}:

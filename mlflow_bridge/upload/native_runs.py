@@ -8,14 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mlflow_bridge.errors import StoreError, TooLargeError
-from mlflow_bridge.limits import artifact_name
+from mlflow_bridge.errors import StoreError, TooLargeError, UnknownCallError
+from mlflow_bridge.limits import artifact_name, cut
 from mlflow_bridge.mapping.native import MLMODEL, Replay, mlmodel_text, replayed
 from mlflow_bridge.mapping.notes import defused
 from mlflow_bridge.mapping.task_traces import new_ids, with_ids
 from mlflow_bridge.model.captured_values import CapturedDataset
 from mlflow_bridge.model.values import ArtifactFile, MappedModel, StoredModel, StoredRun
-from mlflow_bridge.source.captured_database import read_captured
 from mlflow_bridge.source.folder_files import open_inside
 from mlflow_bridge.tags import KEY, NOTE, attempt_key, task_key
 from mlflow_bridge.upload.deduplicate import chosen, deleted_by_user, is_complete
@@ -25,6 +24,8 @@ from pynb_dag_runner.run_folder import AttemptRun, TaskRun, read_attempt_details
 _NOTE = "A run that the task began by itself, with MLflow's own calls."
 _MAX_FAILED = 3
 """So many traces of an attempt that fail are no accident: for each, a server that does not answer is waited for."""
+_SAID = 300
+"""Characters of names in a warning."""
 _MAX_MLMODEL_BYTES = 5_000_000
 """A larger one is sent as it is: it is none of MLflow's."""
 
@@ -38,7 +39,7 @@ def read_replay(upload: Upload, task: TaskRun, attempt: AttemptRun | None) -> Re
     if attempt is None:
         return Replay()
     details = read_attempt_details(upload.run, attempt)
-    return replayed(upload.run, task, attempt, details, read_captured(upload.run.folder, attempt))
+    return replayed(upload.run, task, attempt, details, upload.captures.read(upload.run.folder, attempt))
 
 
 def send_native(
@@ -74,7 +75,14 @@ def _send_inputs_and_models(
     if inputs:
         upload.store.models.log_inputs(run.id, inputs)
     for model in models:
-        stored = upload.store.models.find(upload.experiment.id, model.key)
+        try:
+            stored = upload.store.models.find(upload.experiment.id, model.key)
+        except UnknownCallError:
+            names = cut(", ".join(one.name for one in models), _SAID)
+            upload.warnings.append(
+                f"{upload.store.target.shown} has no logged models (MLflow 3 has); left out: {names}"
+            )
+            return
         if stored is None:
             stored = upload.store.models.create(upload.experiment.id, run.id, model)
         if not stored.complete:
@@ -138,7 +146,7 @@ def send_traces_again(upload: Upload, runs: Sequence[StoredRun]) -> None:
     ids = {key: best.id for key, same in by_key.items() if (best := chosen(same))}
     for task in upload.run.tasks:
         for attempt in task.attempts:
-            if not read_captured(upload.run.folder, attempt).traces:
+            if not upload.captures.read(upload.run.folder, attempt).traces:
                 continue
             replay = read_replay(upload, task, attempt)
             last = attempt is task.last_attempt
@@ -151,7 +159,10 @@ def _model_ids(upload: Upload, replay: Replay) -> dict[str, str]:
     """MLflow's new ids of the models that traces may name, by those of the capture."""
     models = [*replay.models, *(model for run in replay.runs for model in run.models)]
     found = ((model.captured_id, upload.store.models.find(upload.experiment.id, model.key)) for model in models)
-    return {old: stored.id for old, stored in found if stored}
+    try:
+        return {old: stored.id for old, stored in found if stored}
+    except UnknownCallError:  # it has none
+        return {}
 
 
 def _send_attachments(upload: Upload, artifact_uri: str, files: Sequence[tuple[Path, str]]) -> None:

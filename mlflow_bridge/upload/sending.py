@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from mlflow_bridge.errors import TooLargeError
 from mlflow_bridge.limits import batches
 from mlflow_bridge.model.values import ArtifactFile, Experiment, MappedRun, StoredRun
+from mlflow_bridge.source.captures import Captures
 from mlflow_bridge.source.folder_files import holes_in, named, open_inside
 from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.tags import COMPLETE, NOTE, NOTE_DIGEST, PARENT, UPLOAD, UPLOADER, note_tags
@@ -25,6 +26,7 @@ class Upload:
         directory: private, for links with the names of artifacts.
         uploader: who makes the MLflow runs.
         warnings: what the user should know, one sentence each; grows.
+        captures: what its attempts logged with MLflow's own calls.
     """
 
     run: Run
@@ -33,6 +35,7 @@ class Upload:
     directory: Path
     uploader: str
     warnings: list[str] = field(default_factory=list)
+    captures: Captures = field(default_factory=Captures)
 
 
 def create(
