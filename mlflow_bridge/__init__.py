@@ -44,8 +44,8 @@ def upload(
     """
     from mlflow_bridge.store import open_store, upload_settings
     from mlflow_bridge.store.target import resolve_target
-    from mlflow_bridge.upload.batch import opened_run
-    from mlflow_bridge.upload.one_run import upload_folder
+    from mlflow_bridge.uploads.batch import opened_run
+    from mlflow_bridge.uploads.one_run import upload_folder
 
     with upload_settings(), opened_run(Path(folder)) as run:
         store = open_store(resolve_target(tracking_uri))
@@ -81,8 +81,8 @@ def upload_many(
     from mlflow_bridge.source.discovery import find_sources
     from mlflow_bridge.store import open_store, upload_settings
     from mlflow_bridge.store.target import resolve_target
-    from mlflow_bridge.upload.batch import Wish, jobs_for, upload_each
-    from mlflow_bridge.upload.known_runs import Session
+    from mlflow_bridge.uploads.batch import Wish, jobs_for, upload_each
+    from mlflow_bridge.uploads.known_runs import Session
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: got {jobs}, expected 1 or more")

@@ -35,7 +35,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("errors", "limits", "mlflow_internals", "model", "tags"),
         ("capture", "source", "mapping"),
         ("store",),
-        ("upload",),
+        ("uploads",),
         ("cli",),
     ),
 }

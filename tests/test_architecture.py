@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 
 import pytest
 
@@ -122,6 +123,13 @@ def test_the_runner_does_not_know_the_bridge() -> None:
 def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
     drawers = {"utils", "util", "common", "helpers", "helper", "misc"}
     assert [module for module in sources() if drawers & set(module.split("."))] == []
+
+
+@pytest.mark.parametrize("package", [RUNNER, BRIDGE])
+def test_no_public_name_is_that_of_a_room(package: str) -> None:
+    """Python puts a room that is imported in the place of a function of that name."""
+    public = importlib.import_module(package).__all__
+    assert [name for name in public if (ROOT / package / name).is_dir()] == []
 
 
 def test_no_class_manages() -> None:

@@ -17,7 +17,7 @@ from mlflow_bridge.mapping.runs import map_pipeline, map_task
 from mlflow_bridge.model.values import MappedRun
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner.run_folder import AttemptDetails, read_attempt_details, read_run
 
 RAW_THREADS = 4

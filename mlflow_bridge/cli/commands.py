@@ -15,8 +15,8 @@ import click
 if TYPE_CHECKING:
     from mlflow_bridge.cli.upload_output import Told
     from mlflow_bridge.store.target import Target
-    from mlflow_bridge.upload.batch import Wish
-    from mlflow_bridge.upload.known_runs import Session
+    from mlflow_bridge.uploads.batch import Wish
+    from mlflow_bridge.uploads.known_runs import Session
     from pynb_dag_runner.errors import RunFolderError
 
 _TRACKING_URI = click.option(
@@ -63,7 +63,7 @@ def upload(
     """
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.store import upload_settings
-    from mlflow_bridge.upload.batch import Wish
+    from mlflow_bridge.uploads.batch import Wish
     from pynb_dag_runner.errors import UsageError
 
     wish = Wish(restore=restore, dry_run=dry_run)
@@ -85,7 +85,7 @@ def _upload(
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.source.discovery import find_sources
     from mlflow_bridge.store.target import resolve_target
-    from mlflow_bridge.upload.batch import jobs_for, none_tried
+    from mlflow_bridge.uploads.batch import jobs_for, none_tried
 
     target = resolve_target(tracking_uri)
     sources = find_sources(paths)
@@ -119,7 +119,7 @@ def _all_done(
     """Whether nobody has interrupted it. Without ``--json``, prints where each run can be found."""
     from mlflow_bridge.cli.upload_output import uri
     from mlflow_bridge.model.values import UploadResult
-    from mlflow_bridge.upload.batch import upload_each
+    from mlflow_bridge.uploads.batch import upload_each
 
     try:
         for done in upload_each(sources, session, wish, jobs=jobs, listener=told.listener()):
@@ -143,7 +143,7 @@ def _end_at_once_if_threads_are_left(code: int) -> None:
 def _session(target: "Target", experiment: str | None, expected: int, dry_run: bool) -> "Session | None":
     """The store, opened; None if it does not exist and must not be made."""
     from mlflow_bridge.store import open_store
-    from mlflow_bridge.upload.known_runs import Session
+    from mlflow_bridge.uploads.known_runs import Session
 
     if dry_run and target.database and not target.database.exists():
         return None

@@ -7,8 +7,8 @@ from typing import TextIO
 
 from mlflow_bridge.model.values import UploadFailure, UploadOutcome, UploadPlan, UploadResult
 from mlflow_bridge.store.target import Target
-from mlflow_bridge.upload.batch import Done
-from mlflow_bridge.upload.listener import Listener
+from mlflow_bridge.uploads.batch import Done
+from mlflow_bridge.uploads.listener import Listener
 from pynb_dag_runner.model.text import visible
 
 _PLANS = {

@@ -1,4 +1,4 @@
-"""Locks between uploads on one host. Other hosts are dealt with by :mod:`mlflow_bridge.upload.deduplicate`."""
+"""Locks between uploads on one host. Other hosts are dealt with by :mod:`mlflow_bridge.uploads.deduplicate`."""
 
 import fcntl
 import os

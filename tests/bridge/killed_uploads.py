@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 
 
 def whole_upload_s(folder: Path, uri: str) -> float:

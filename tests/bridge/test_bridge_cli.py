@@ -133,7 +133,7 @@ def test_a_store_that_does_not_answer_is_exit_code_1(tmp_path: Path) -> None:
 
 def test_loading_the_commands_loads_neither_MLflow_nor_what_runs_tasks() -> None:
     code = (
-        "import sys, mlflow_bridge, mlflow_bridge.cli.commands, mlflow_bridge.upload.one_run\n"
+        "import sys, mlflow_bridge, mlflow_bridge.cli.commands, mlflow_bridge.uploads.one_run\n"
         "heavy = {'mlflow', 'ray', 'papermill', 'nbconvert', 'sqlalchemy'}\n"
         "print(heavy & {name.split('.')[0] for name in sys.modules})"
     )

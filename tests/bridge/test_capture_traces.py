@@ -14,7 +14,7 @@ from mlflow_bridge import StoreError, UploadOutcome, upload
 from mlflow_bridge.errors import TooLargeError
 from mlflow_bridge.source.captured_database import read_captured
 from mlflow_bridge.store import MlflowStore
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner import RunResult, read_run
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.test_upload_repeated import watched

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from mlflow_bridge.model.values import StoredRun
 from mlflow_bridge.tags import SUPERSEDED, UPLOAD, UPLOADER
-from mlflow_bridge.upload.deduplicate import chosen, deleted_by_user, superseded
+from mlflow_bridge.uploads.deduplicate import chosen, deleted_by_user, superseded
 
 
 def stored(run_id: str, key: str = "r", parent: str = "", complete: bool = True, deleted: bool = False) -> StoredRun:

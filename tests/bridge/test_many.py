@@ -17,7 +17,7 @@ from mlflow_bridge import UploadFailure, UploadOutcome, UploadResult, upload, up
 from mlflow_bridge.source.discovery import find_sources
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.batch import jobs_for
+from mlflow_bridge.uploads.batch import jobs_for
 from pynb_dag_runner.errors import RunFolderError, UsageError
 from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.many_runs import (

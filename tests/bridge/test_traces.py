@@ -11,7 +11,7 @@ from mlflow_bridge import StoreError, upload
 from mlflow_bridge.mapping import timeline
 from mlflow_bridge.mapping.timeline import Trace, trace_of
 from mlflow_bridge.store import MlflowStore
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from pynb_dag_runner.run_folder import read_run
 from tests.bridge.mlflow_contents import Contents

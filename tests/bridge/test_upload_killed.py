@@ -12,7 +12,7 @@ import pytest
 from mlflow_bridge import UploadOutcome
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.test_upload_repeated import assert_one_complete_set, small_run
 from tests.soak import repetitions

@@ -18,8 +18,8 @@ from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.store.target import resolve_target
 from mlflow_bridge.tags import RUN_ID as RUN_ID_TAG
 from mlflow_bridge.tags import SUPERSEDED, UPLOAD
-from mlflow_bridge.upload.deduplicate import superseded
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.deduplicate import superseded
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import RUN_ID, Attempt, Task, make_run

@@ -7,7 +7,7 @@ import pytest
 from mlflow_bridge import UploadError, UploadOutcome
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner.model.outcomes import Outcome
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import Attempt, Task, make_run

@@ -8,7 +8,7 @@ import pytest
 from mlflow_bridge import StoreError, UploadOutcome, upload
 from mlflow_bridge.store import MlflowStore
 from mlflow_bridge.tags import NOTE
-from mlflow_bridge.upload.one_run import preview, upload_folder
+from mlflow_bridge.uploads.one_run import preview, upload_folder
 from pynb_dag_runner import Pipeline, tracking
 from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.mlflow_contents import Contents

@@ -12,7 +12,7 @@ from mlflow_bridge import StoreError, upload
 from mlflow_bridge.limits import MAX_EXPERIMENT_TAG_CHARACTERS
 from mlflow_bridge.mapping.saved_view import VIEW, VIEW_DIGEST, view_tags
 from mlflow_bridge.store import MlflowStore
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner import Pipeline, UsageError, tracking
 from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.run_folder.records import GitRecord

@@ -26,8 +26,8 @@ from mlflow_bridge.mapping.timeline import trace_of
 from mlflow_bridge.model.values import MappedRun
 from mlflow_bridge.source.folder_files import open_inside
 from mlflow_bridge.tags import NOTE
-from mlflow_bridge.upload.experiments import experiment_name
-from mlflow_bridge.upload.one_run import readable_run
+from mlflow_bridge.uploads.experiments import experiment_name
+from mlflow_bridge.uploads.one_run import readable_run
 from pynb_dag_runner.cli.list import list_runs
 from pynb_dag_runner.cli.report import report
 from pynb_dag_runner.cli.show import show

@@ -17,8 +17,8 @@ from mlflow_bridge import StoreError, UploadOutcome, upload
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.local_ui import free_port
 from mlflow_bridge.store.target import resolve_target
-from mlflow_bridge.upload.listener import Listener
-from mlflow_bridge.upload.one_run import upload_folder
+from mlflow_bridge.uploads.listener import Listener
+from mlflow_bridge.uploads.one_run import upload_folder
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import Task, make_run
 from tests.bridge.targets.conftest import PASSWORD, USER, Served

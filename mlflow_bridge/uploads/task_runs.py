@@ -20,10 +20,10 @@ from mlflow_bridge.tags import (
     note_tags,
     task_key,
 )
-from mlflow_bridge.upload.deduplicate import chosen, deleted_by_user, is_complete, revision
-from mlflow_bridge.upload.listener import Listener
-from mlflow_bridge.upload.native_runs import read_replay, send_native
-from mlflow_bridge.upload.sending import Upload, create, fill
+from mlflow_bridge.uploads.deduplicate import chosen, deleted_by_user, is_complete, revision
+from mlflow_bridge.uploads.listener import Listener
+from mlflow_bridge.uploads.native_runs import read_replay, send_native
+from mlflow_bridge.uploads.sending import Upload, create, fill
 from pynb_dag_runner.model.outcomes import TaskStatus
 from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, TaskRun
 

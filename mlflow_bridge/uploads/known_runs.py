@@ -16,8 +16,8 @@ from mlflow_bridge.mapping.saved_view import view_page
 from mlflow_bridge.model.values import Experiment, StoredRun, UploadOutcome, UploadResult
 from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.tags import KEY, KIND, REVISION, RUN_ID, UPLOAD, pipeline_key
-from mlflow_bridge.upload.deduplicate import chosen, is_complete, is_superseded, revision
-from mlflow_bridge.upload.experiments import check_experiment, experiment_name
+from mlflow_bridge.uploads.deduplicate import chosen, is_complete, is_superseded, revision
+from mlflow_bridge.uploads.experiments import check_experiment, experiment_name
 from pynb_dag_runner.run_folder import RunRecord
 
 FEW = 5

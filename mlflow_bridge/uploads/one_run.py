@@ -21,8 +21,8 @@ from mlflow_bridge.model.values import Batch, Experiment, StoredRun, UploadOutco
 from mlflow_bridge.store.locks import directory_lock
 from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.tags import KEY, PARENT, RUN_ID, SUPERSEDED, UPLOAD, UPLOADER, note_tags, pipeline_key, task_key
-from mlflow_bridge.upload.deduplicate import chosen, is_complete, is_superseded, orphans, revision, superseded
-from mlflow_bridge.upload.experiments import (
+from mlflow_bridge.uploads.deduplicate import chosen, is_complete, is_superseded, orphans, revision, superseded
+from mlflow_bridge.uploads.experiments import (
     check_experiment,
     existing_parent,
     experiment_for,
@@ -30,11 +30,11 @@ from mlflow_bridge.upload.experiments import (
     restorable,
     restore_deleted,
 )
-from mlflow_bridge.upload.listener import SILENT, Listener
-from mlflow_bridge.upload.native_runs import send_traces_again
-from mlflow_bridge.upload.sending import Upload, create, fill, send_text
-from mlflow_bridge.upload.task_runs import known_runs, promoted_metrics, send_tasks
-from mlflow_bridge.upload.uploader import has_ended, new_uploader
+from mlflow_bridge.uploads.listener import SILENT, Listener
+from mlflow_bridge.uploads.native_runs import send_traces_again
+from mlflow_bridge.uploads.sending import Upload, create, fill, send_text
+from mlflow_bridge.uploads.task_runs import known_runs, promoted_metrics, send_tasks
+from mlflow_bridge.uploads.uploader import has_ended, new_uploader
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.run_folder import Run, read_run
 

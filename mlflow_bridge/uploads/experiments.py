@@ -9,7 +9,7 @@ from mlflow_bridge.mapping.notes import defused
 from mlflow_bridge.model.values import Experiment, StoredRun
 from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.tags import KEY, NOTE, pipeline_key
-from mlflow_bridge.upload.deduplicate import chosen, deleted_by_user
+from mlflow_bridge.uploads.deduplicate import chosen, deleted_by_user
 from pynb_dag_runner.run_folder import Run, RunRecord
 
 

@@ -13,9 +13,9 @@ from mlflow_bridge.errors import StoreError, TooLargeError, UploadError
 from mlflow_bridge.model.values import UploadFailure, UploadOutcome, UploadPlan, UploadResult
 from mlflow_bridge.source.discovery import find_sources
 from mlflow_bridge.store.protocol import TrackingStore
-from mlflow_bridge.upload.known_runs import Session
-from mlflow_bridge.upload.listener import SILENT, Listener
-from mlflow_bridge.upload.one_run import preview, readable_run, upload_folder
+from mlflow_bridge.uploads.known_runs import Session
+from mlflow_bridge.uploads.listener import SILENT, Listener
+from mlflow_bridge.uploads.one_run import preview, readable_run, upload_folder
 from pynb_dag_runner.errors import RunFolderError, UsageError
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.run_folder import read_run_record
