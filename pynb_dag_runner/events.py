@@ -5,8 +5,9 @@ All times are UTC with a time zone; durations are seconds.
 
 from dataclasses import dataclass
 
+from pynb_dag_runner.model.declarations import StoredInteger
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.model.stored_types import AttemptNumber, StoredInteger, StoredTime
+from pynb_dag_runner.model.stored_types import AttemptNumber, StoredTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

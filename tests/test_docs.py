@@ -1,13 +1,15 @@
 """The description of the run folder names every file and every key, and no key that is not there."""
 
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
 from pynb_dag_runner.execute.loop import HEARTBEAT_S
+from pynb_dag_runner.model.declarations import declared
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.run_folder import paths, reader, records, safe_read
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
 from pynb_dag_runner.run_folder.records import SCHEMA_VERSION, Record
@@ -16,7 +18,7 @@ from pynb_dag_runner.worker.failures import MAX_MESSAGE_CHARACTERS
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "run-folder.md").read_text()
 
-SECTIONS: dict[str, type[Record]] = {
+SECTIONS: dict[str, type[Record] | type[TaskOptions]] = {
     "`run.json`": records.RunRecord,
     "Tasks of the DAG": records.PlannedTask,
     "Fingerprint": records.FingerprintRecord,
@@ -25,7 +27,7 @@ SECTIONS: dict[str, type[Record]] = {
     "Settings": records.SettingsRecord,
     "Resumes": records.ResumeRecord,
     "Tasks that run again": records.RunAgainRecord,
-    "Options": records.OptionsRecord,
+    "Options": TaskOptions,
     "Driver": records.DriverRecord,
     "Git": records.GitRecord,
     "`task.json`": records.TaskRecord,
@@ -68,19 +70,27 @@ def test_every_file_is_described(name: str) -> None:
     assert folder_of_folders or re.search(rf"`{re.escape(name)}/?`", TEXT), "not in the text"
 
 
+def keys(record: type[Record] | type[TaskOptions]) -> dict[str, bool]:
+    """A record's keys, and whether a reader requires them."""
+    if issubclass(record, Record):
+        return {name: field.is_required() for name, field in record.model_fields.items()}
+    return {option.key: option.default is MISSING for option in declared(record).values()}
+
+
 def test_every_record_has_a_section() -> None:
-    assert set(SECTIONS.values()) == set(Record.__subclasses__())
+    assert set(SECTIONS.values()) == {*Record.__subclasses__(), TaskOptions}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_key_of_a_record_is_described_and_no_other(heading: str) -> None:
-    assert described_keys(heading) == list(SECTIONS[heading].model_fields)
+    assert described_keys(heading) == list(keys(SECTIONS[heading]))
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_what_a_reader_requires_is_called_required(heading: str) -> None:
-    required = {name for name, field in SECTIONS[heading].model_fields.items() if field.is_required()}
-    versioned = {"schema_version"} & SECTIONS[heading].model_fields.keys()  # has a default, and yet a reader demands it
+    known = keys(SECTIONS[heading])
+    required = {name for name, is_required in known.items() if is_required}
+    versioned = {"schema_version"} & known.keys()  # has a default, and yet a reader demands it
     assert required_keys(heading) == required | versioned
 
 

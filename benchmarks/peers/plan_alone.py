@@ -8,7 +8,8 @@ import tracemalloc
 from collections import deque
 
 from pynb_dag_runner.model.outcomes import Outcome
-from pynb_dag_runner.plan.scheduler import Plan, RetryRule, Start
+from pynb_dag_runner.model.task_options import TaskOptions
+from pynb_dag_runner.plan.scheduler import Plan, Start
 
 LAYER, EDGES = 100, 3
 AT_LEAST_S = 0.5
@@ -27,9 +28,9 @@ def upstream_of(number: int) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def run(upstream: dict[str, tuple[str, ...]], rules: dict[str, RetryRule]) -> None:
+def run(upstream: dict[str, tuple[str, ...]], options: dict[str, TaskOptions]) -> None:
     """Make a plan and tell it that each attempt that it starts succeeds."""
-    plan = Plan(upstream, rules)
+    plan = Plan(upstream, options)
     started = deque(plan.begin())
     while started:
         decision = started.popleft()
@@ -39,20 +40,20 @@ def run(upstream: dict[str, tuple[str, ...]], rules: dict[str, RetryRule]) -> No
         raise SystemExit("not all tasks are settled")
 
 
-def seconds(upstream: dict[str, tuple[str, ...]], rules: dict[str, RetryRule]) -> float:
+def seconds(upstream: dict[str, tuple[str, ...]], options: dict[str, TaskOptions]) -> float:
     """Processor time of one run, the least of several if they are short."""
     times: list[float] = []
     while sum(times) < AT_LEAST_S:
         begin = time.process_time()
-        run(upstream, rules)
+        run(upstream, options)
         times.append(time.process_time() - begin)
     return min(times)
 
 
-def peak_bytes(upstream: dict[str, tuple[str, ...]], rules: dict[str, RetryRule]) -> int:
+def peak_bytes(upstream: dict[str, tuple[str, ...]], options: dict[str, TaskOptions]) -> int:
     """The most that the plan held beside its input."""
     tracemalloc.start()
-    run(upstream, rules)
+    run(upstream, options)
     _, peak = tracemalloc.get_traced_memory()
     return peak
 
@@ -60,8 +61,8 @@ def peak_bytes(upstream: dict[str, tuple[str, ...]], rules: dict[str, RetryRule]
 def main() -> None:
     """Measure and print."""
     upstream = upstream_of(int(sys.argv[1]))
-    rules = dict.fromkeys(upstream, RetryRule())
-    print(json.dumps({"run_s": seconds(upstream, rules), "peak_bytes": peak_bytes(upstream, rules)}))
+    options = dict.fromkeys(upstream, TaskOptions())
+    print(json.dumps({"run_s": seconds(upstream, options), "peak_bytes": peak_bytes(upstream, options)}))
 
 
 if __name__ == "__main__":

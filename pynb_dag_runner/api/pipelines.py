@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pynb_dag_runner.api.arguments import FunctionArguments, NotebookArguments, takes, unknown_options
 from pynb_dag_runner.api.programs import console_for, passes_interruptions_on, settings_of
 from pynb_dag_runner.define import captured_values, checks
 from pynb_dag_runner.define.wiring import wiring_problems
@@ -13,8 +14,9 @@ from pynb_dag_runner.execute.loop import Listener
 from pynb_dag_runner.execute.reopening import prepare, reopened
 from pynb_dag_runner.execute.runner import RunResult, resume_dag, run_dag
 from pynb_dag_runner.executors import ExecutorName, executor_factory
-from pynb_dag_runner.model.graph import Dag, FunctionSource, Isolation, NotebookSource, Options, Task, make_dag
+from pynb_dag_runner.model.graph import Dag, FunctionSource, NotebookSource, Task, make_dag
 from pynb_dag_runner.model.references import OutputReference
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.processes import module_files
 from pynb_dag_runner.run_folder.records import TargetRecord
 
@@ -75,156 +77,64 @@ class Pipeline:
         self._read: list[tuple[Task, Callable[..., Any], tuple[captured_values.Variable, ...]]] = []
         self._problems: list[str] = []
 
-    def notebook(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        name: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        after: Task | str | Iterable[Task | str] = (),
-        retries: int = 0,
-        retry_delay_s: float = 0.0,
-        retry_backoff: float = 1.0,
-        retry_max_delay_s: float | None = None,
-        retry_jitter: float = 0.0,
-        timeout_s: float | None = None,
-        num_cpus: float = 1.0,
-        num_gpus: float = 0.0,
-        memory: int | None = None,
-        resources: Mapping[str, float] | None = None,
-        promoted_metrics: Sequence[str] = (),
-        kernel: str | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        extra_parameters: bool = False,
-    ) -> Task:
+    @takes(NotebookArguments, refuse=False)
+    def notebook(self, given: NotebookArguments, keywords: Mapping[str, Any]) -> Task:
         """Add a notebook as a task.
 
-        Args:
-            path: a file in any format that Jupytext reads, or .ipynb; relative to the pipeline's file.
-            name: unique in the pipeline; default: the file's name without its ending.
-            parameters: values for the notebook's variables, written into a cell after the one tagged ``parameters``
-                (or at the top): None, numbers, texts, bytes, paths, dates and times, Decimal,
-                Fraction, UUID, Enum members, numpy scalars, nested in lists, tuples, sets and dicts (for a kernel that
-                is not Python: what JSON holds), and outputs of other tasks anywhere inside.
-            after: tasks, or names of tasks, that must succeed first.
-            retries: further attempts after one that did not succeed.
-            retry_delay_s: seconds between an attempt's end and the next start.
-            retry_backoff: factor by which that delay grows with each further attempt: 2 doubles it.
-            retry_max_delay_s: the delay grows no further.
-            retry_jitter: largest share of the delay, from 0 to 1, that chance adds or takes away.
-            timeout_s: seconds an attempt may take, counted from its start; then its kernel is ended.
-            num_cpus, num_gpus, resources: amounts that an attempt holds while it runs.
-            memory: bytes that the scheduler sets aside for an attempt.
-            promoted_metrics: names of metrics of this task by which runs are compared; in MLflow, the run has them too.
-            kernel: name of an installed kernelspec; default: the notebook's, else the runner's own interpreter.
-            cwd: working directory, relative to the pipeline's file; default: the notebook's directory.
-            extra_parameters: take also parameters that the notebook's code does not mention, since something else reads
-                them; otherwise they are refused as mistakes. A notebook without a cell tagged ``parameters`` takes any.
+        Its parameters are values for the notebook's variables, written into a cell after the one tagged ``parameters``
+        (or at the top): None, numbers, texts, bytes, paths, dates and times, Decimal, Fraction, UUID, Enum members,
+        numpy scalars, nested in lists, tuples, sets and dicts; for a kernel that is not Python: what JSON holds.
         """
-        source_path = Path(os.path.abspath(self.base_dir / path))
+        path = Path(os.path.abspath(self.base_dir / given.path))
         source = NotebookSource(
-            path=source_path,
-            kernel=kernel,
-            cwd=None if cwd is None else Path(os.path.abspath(self.base_dir / cwd)),
-            extra_parameters=extra_parameters,
+            path=path,
+            kernel=given.kernel,
+            cwd=None if given.cwd is None else Path(os.path.abspath(self.base_dir / given.cwd)),
+            extra_parameters=given.extra_parameters,
         )
-        options = Options(
-            retries=retries,
-            retry_delay_s=retry_delay_s,
-            retry_backoff=retry_backoff,
-            retry_max_delay_s=retry_max_delay_s,
-            retry_jitter=retry_jitter,
-            timeout_s=timeout_s,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            resources=dict(resources or {}),
-            promoted_metrics=_names(promoted_metrics),
-        )
-        return self._add(name or source_path.name.split(".")[0], source, parameters, after, options)
+        return self._add(source, given, given.name or path.name.split(".")[0], keywords)
 
-    def function(
-        self,
-        fn: Callable[..., Any],
-        *,
-        name: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        after: Task | str | Iterable[Task | str] = (),
-        retries: int = 0,
-        retry_delay_s: float = 0.0,
-        retry_backoff: float = 1.0,
-        retry_max_delay_s: float | None = None,
-        retry_jitter: float = 0.0,
-        timeout_s: float | None = None,
-        num_cpus: float = 1.0,
-        num_gpus: float = 0.0,
-        memory: int | None = None,
-        resources: Mapping[str, float] | None = None,
-        promoted_metrics: Sequence[str] = (),
-        isolation: Isolation = "fresh",
-    ) -> Task:
-        """Add a Python function as a task.
-
-        Args:
-            fn: called with ``parameters`` as keyword arguments. What it returns, any picklable value, is the task's
-                output ``return``.
-            name: unique in the pipeline; default: the function's name.
-            isolation: ``fresh``: each attempt begins in a process that has imported the function's module, and in which
-                nothing else has run. ``shared``: an attempt may begin in a process where others with this option have
-                run: for thousands of short tasks, and for what is costly to load and kept in a global variable.
-
-        The other arguments are those of :meth:`notebook`.
-        """
-        options = Options(
-            retries=retries,
-            retry_delay_s=retry_delay_s,
-            retry_backoff=retry_backoff,
-            retry_max_delay_s=retry_max_delay_s,
-            retry_jitter=retry_jitter,
-            timeout_s=timeout_s,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            resources=dict(resources or {}),
-            promoted_metrics=_names(promoted_metrics),
-            isolation=isolation,
-        )
-        default_name = getattr(fn, "__name__", type(fn).__name__)
-        return self._add(name or default_name, FunctionSource(function=fn), parameters, after, options)
+    @takes(FunctionArguments, refuse=False)
+    def function(self, given: FunctionArguments, keywords: Mapping[str, Any]) -> Task:
+        """Add a Python function as a task."""
+        name = given.name or str(getattr(given.fn, "__name__", type(given.fn).__name__))
+        return self._add(FunctionSource(function=given.fn), given, name, keywords)
 
     def _add(
         self,
-        name: str,
         source: NotebookSource | FunctionSource,
-        parameters: Mapping[str, Any] | None,
-        after: Task | str | Iterable[Task | str],
-        options: Options,
+        given: NotebookArguments | FunctionArguments,
+        name: str,
+        keywords: Iterable[str],
     ) -> Task:
-        names = []
-        all_needed: Iterable[object] = [after] if isinstance(after, Task | str | OutputReference) else after
-        for needed in all_needed:
-            if isinstance(needed, Task) and needed.owner is not self:
-                self._problems.append(f"task {name!r} is after task {needed.name!r} of another pipeline")
-            elif isinstance(needed, Task | str):
-                names.append(needed.name if isinstance(needed, Task) else needed)
-            elif isinstance(needed, OutputReference):
-                self._problems.append(
-                    f"task {name!r}, after: got {needed.words}, expected the task {needed.producer.name!r} itself"
-                )
-            else:
-                self._problems.append(f"task {name!r}, after: got {needed!r}, expected a task or a task's name")
+        self._problems += [f"task {name!r}: {problem}" for problem in unknown_options(type(given), keywords)]
         task = Task(
             name=name,
             source=source,
-            parameters={name: captured_values.copied(value) for name, value in (parameters or {}).items()},
-            after=tuple(names),
-            options=options,
+            parameters={key: captured_values.copied(value) for key, value in (given.parameters or {}).items()},
+            after=tuple(self._names_of(given.after, name)),
+            options=TaskOptions.of(given),
             owner=self,
         )
         self._tasks.append(task)
         if isinstance(source, FunctionSource) and (read := captured_values.variables_of(source.function)):
             self._read.append((task, source.function, read))
         return task
+
+    def _names_of(self, after: Task | str | Iterable[Task | str], name: str) -> Iterator[str]:
+        """Names of the tasks that the task ``name`` comes after."""
+        all_needed: Iterable[object] = [after] if isinstance(after, Task | str | OutputReference) else after
+        for needed in all_needed:
+            if isinstance(needed, Task) and needed.owner is not self:
+                self._problems.append(f"task {name!r} is after task {needed.name!r} of another pipeline")
+            elif isinstance(needed, Task | str):
+                yield needed.name if isinstance(needed, Task) else needed
+            elif isinstance(needed, OutputReference):
+                self._problems.append(
+                    f"task {name!r}, after: got {needed.words}, expected the task {needed.producer.name!r} itself"
+                )
+            else:
+                self._problems.append(f"task {name!r}, after: got {needed!r}, expected a task or a task's name")
 
     def build(self) -> Dag:
         """Check everything that can be checked without running, and freeze the result.
@@ -351,11 +261,6 @@ class Pipeline:
         if progress and not preparation.resumption.nothing_to_do:
             console.summarise(result.status, result.folder, list(result.tasks.values()))
         return result
-
-
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    """One name alone is taken for a list of one, not of its letters."""
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _caller_directory() -> Path:

@@ -7,9 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pynb_dag_runner.model.graph import Dag, NotebookSource, Options, Task
+from pynb_dag_runner.model.graph import Dag, NotebookSource, Task
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.model.references import OutputReference, replace_references
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.model.text import printable
 from pynb_dag_runner.reports.styled_text import shown_path
 from pynb_dag_runner.secrets.masking import Redactor
@@ -38,7 +39,7 @@ def plan_document(dag: Dag, redactor: Redactor) -> dict[str, Any]:
                 "source": _source(task),
                 "upstream": list(dag.upstream[task.name]),
                 "parameters": redactor.values(_recorded(task.parameters)),
-                "options": _recorded({field.name: getattr(task.options, field.name) for field in fields(Options)}),
+                "options": _recorded({field.name: getattr(task.options, field.name) for field in fields(TaskOptions)}),
             }
             for task in tasks_in_order(dag)
         ],
@@ -62,9 +63,9 @@ def plan_text(dag: Dag, cwd: Path, redactor: Redactor) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _changed_options(options: Options) -> Iterator[tuple[str, Any]]:
-    usual = Options()
-    for field in fields(Options):
+def _changed_options(options: TaskOptions) -> Iterator[tuple[str, Any]]:
+    usual = TaskOptions()
+    for field in fields(TaskOptions):
         value = getattr(options, field.name)
         if value != getattr(usual, field.name):
             yield field.name, value

@@ -14,11 +14,9 @@ from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.model.graph import Dag, NotebookSource, Task
 from pynb_dag_runner.model.outcomes import Failure, Outcome
 from pynb_dag_runner.model.references import OutputReference, references_in, replace_references
-from pynb_dag_runner.plan.scheduler import RetryRule
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from pynb_dag_runner.processes.module_files import Imports, known_files, own_imports
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import PlannedTask
 from pynb_dag_runner.secrets.masking import NO_SECRETS, Redactor
 from pynb_dag_runner.worker.failures import failure, timeout_failure
 from pynb_dag_runner.worker.messages import AttemptSpec, FunctionWork, InputSlot, NotebookWork, thread_variables
@@ -272,19 +270,6 @@ def resources_of(task: Task) -> Resources:
         num_gpus=options.num_gpus,
         memory=float(options.memory or 0),
         custom=dict(options.resources),
-    )
-
-
-def retry_rule(planned: PlannedTask) -> RetryRule:
-    """When the plan tries a task again."""
-    options = planned.options
-    return RetryRule(
-        retries=options.retries,
-        delay_s=options.retry_delay_s,
-        backoff=options.retry_backoff,
-        max_delay_s=options.retry_max_delay_s,
-        jitter=options.retry_jitter,
-        attempts_before=planned.attempts_before,
     )
 
 

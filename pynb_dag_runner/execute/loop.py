@@ -87,12 +87,10 @@ class RunLoop:
         fork_server: ServerPlace | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._dag = dag
-        self._record = record
+        self._dag, self._record = dag, record
         self._planned = {planned.name: planned for planned in record.tasks}
         self._engine = engine
-        self._writer = writer
-        self._listeners = listeners
+        self._writer, self._listeners = writer, listeners
         self._clock = clock
         self._interrupts = interrupts
         self._earlier = earlier or Earlier()
@@ -100,8 +98,10 @@ class RunLoop:
         self._redactor = redactor
         self._fork_server = fork_server
         self._chance = chance
-        rules = {planned.name: attempts.retry_rule(planned) for planned in record.tasks}
-        self._plan = Plan(dag.upstream, rules, fail_fast=record.settings.fail_fast, reused=self._earlier.reused)
+        options = {planned.name: planned.options for planned in record.tasks}
+        before = {planned.name: planned.attempts_before for planned in record.tasks}
+        fail_fast, reused = record.settings.fail_fast, self._earlier.reused
+        self._plan = Plan(dag.upstream, options, attempts_before=before, fail_fast=fail_fast, reused=reused)
         self._limit = RunLimit.of(record.settings.timeout_s, clock())
         self._decisions: deque[Decision] = deque()
         self._live: dict[str, LiveAttempt] = {}

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.define.parameters import GivenBefore, Text
-from pynb_dag_runner.model.graph import Dag, NotebookSource, Options, Task
+from pynb_dag_runner.model.graph import Dag, NotebookSource, Task
 from pynb_dag_runner.model.json_values import decode, encode, json_problem
 from pynb_dag_runner.plan.fingerprints import fingerprint
-from pynb_dag_runner.run_folder.records import GivenRecord, OptionsRecord, PlannedTask
+from pynb_dag_runner.run_folder.records import GivenRecord, PlannedTask
 from pynb_dag_runner.secrets.marking import FROM_ENVIRONMENT, is_secret, redactor_of
 from pynb_dag_runner.secrets.masking import Redactor
 
@@ -26,7 +26,7 @@ def planned_tasks(dag: Dag, base_dir: Path) -> tuple[PlannedTask, ...]:
             kind="notebook" if isinstance(task.source, NotebookSource) else "function",
             source=_shown_source(task, base_dir),
             upstream=dag.upstream[task.name],
-            options=_options_record(task.options),
+            options=task.options,
             fingerprint=fingerprint(task),
         )
         for task in dag.tasks
@@ -38,23 +38,6 @@ def _shown_source(task: Task, base_dir: Path) -> str:
         return task.source.qualified_name
     path = task.source.path
     return (path.relative_to(base_dir) if path.is_relative_to(base_dir) else path).as_posix()
-
-
-def _options_record(options: Options) -> OptionsRecord:
-    return OptionsRecord(
-        retries=options.retries,
-        retry_delay_s=options.retry_delay_s,
-        retry_backoff=options.retry_backoff,
-        retry_max_delay_s=options.retry_max_delay_s,
-        retry_jitter=options.retry_jitter,
-        timeout_s=options.timeout_s,
-        num_cpus=options.num_cpus,
-        num_gpus=options.num_gpus,
-        memory_bytes=options.memory,
-        resources=dict(options.resources),
-        promoted_metrics=options.promoted_metrics,
-        isolation=options.isolation,
-    )
 
 
 def given_records(given: Mapping[str, Any], converted: Mapping[str, Any], redactor: Redactor) -> dict[str, GivenRecord]:

@@ -12,107 +12,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pynb_dag_runner.errors import PipelineError
 from pynb_dag_runner.model.references import OutputReference, TaskElsewhere, references_in
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.model.text import listed
 
 MAX_NAME_BYTES = 160
 """Longest task name in UTF-8 bytes: percent-encoded threefold at worst it would pass the 255 bytes of a file name, so
 names that need encoding are bounded again where folders are named."""
-
-Isolation = Literal["fresh", "shared"]
-ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
-
-MAX_RETRY_DELAY_S = 366 * 86_400.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How a task is run.
-
-    Attributes:
-        retries: further attempts after a first one that did not succeed.
-        retry_delay_s: seconds between an attempt's end and the next one's start.
-        retry_backoff: factor by which that delay grows with each further attempt: 2 doubles it.
-        retry_max_delay_s: the delay grows no further; None: no limit.
-        retry_jitter: largest share of the delay, from 0 to 1, that chance adds or takes away.
-        timeout_s: seconds an attempt may run, counted from its start, not from when it was queued; None: no limit.
-        num_cpus, num_gpus: processors that the attempt holds while it runs; fractions are allowed.
-        memory: bytes of memory that the scheduler sets aside for the attempt; None: not counted.
-        resources: amounts of the cluster's custom resources.
-        promoted_metrics: names of the task's metrics that stand for the whole run when runs are compared.
-        isolation: ``shared``: the attempt may find what other such attempts did to their process; of functions only.
-    """
-
-    retries: int = 0
-    retry_delay_s: float = 0.0
-    retry_backoff: float = 1.0
-    retry_max_delay_s: float | None = None
-    retry_jitter: float = 0.0
-    timeout_s: float | None = None
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    memory: int | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-    promoted_metrics: tuple[str, ...] = ()
-    isolation: Isolation = "fresh"
-
-    def problems(self) -> list[str]:
-        """What is wrong with the values, one phrase each; empty when all is well."""
-        found = []
-        if not _is_number(self.retries, whole=True):
-            found.append(f"retries must be a whole number from 0, got {self.retries!r}")
-        amounts: list[tuple[str, object]] = [
-            ("retry_delay_s", self.retry_delay_s),
-            ("num_cpus", self.num_cpus),
-            ("num_gpus", self.num_gpus),
-            *((f"resources[{name!r}]", amount) for name, amount in self.resources.items()),
-        ]
-        found += [f"{name} must be a number from 0, got {value!r}" for name, value in amounts if not _is_number(value)]
-        if _is_number(self.num_gpus) and self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
-            found.append(f"num_gpus must be a whole number if it is above 1, got {self.num_gpus!r}")
-        limits: list[tuple[str, object]] = [("timeout_s", self.timeout_s), ("memory", self.memory)]
-        found += [
-            f"{name} must be a number above 0 or None, got {value!r}"
-            for name, value in limits
-            if value is not None and not (_is_number(value) and value)
-        ]
-        names: tuple[object, ...] = self.promoted_metrics
-        wrong = [name for name in names if not (isinstance(name, str) and name)]
-        found += [f"promoted_metrics must be names of metrics, got {name!r}" for name in wrong]
-        if self.isolation not in ISOLATIONS:
-            found.append(f"isolation must be 'fresh' or 'shared', got {self.isolation!r}")
-        return [*found, *self._backoff_problems()]
-
-    def _backoff_problems(self) -> list[str]:
-        """The same for what makes retries wait longer from time to time."""
-        found = []
-        if not (_is_number(self.retry_backoff) and self.retry_backoff >= 1):
-            found.append(f"retry_backoff must be a number from 1, got {self.retry_backoff!r}")
-        if not (_is_number(self.retry_jitter) and self.retry_jitter <= 1):
-            found.append(f"retry_jitter must be a number from 0 to 1, got {self.retry_jitter!r}")
-        limit = self.retry_max_delay_s
-        if limit is not None and not _is_number(limit):
-            found.append(f"retry_max_delay_s must be a number from 0 or None, got {limit!r}")
-        if found or not _is_number(self.retry_delay_s) or not _is_number(self.retries, whole=True):
-            return found
-        try:
-            longest = self.retry_delay_s * float(self.retry_backoff) ** max(0, self.retries - 1)
-        except OverflowError:
-            longest = float("inf")
-        if min(longest, float("inf") if limit is None else limit) > MAX_RETRY_DELAY_S:
-            found.append(
-                f"its last retry would wait more than {MAX_RETRY_DELAY_S / 86_400:g} days; set retry_max_delay_s"
-            )
-        return found
-
-
-def _is_number(value: object, *, whole: bool = False) -> bool:
-    """Whether ``value`` is a number from 0 that 64 bits hold, as a run folder does; callers may pass anything."""
-    kinds = int if whole else int | float
-    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +71,7 @@ class Task:
     source: NotebookSource | FunctionSource
     parameters: Mapping[str, Any] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    options: Options = field(default_factory=Options)
+    options: TaskOptions = field(default_factory=TaskOptions)
     owner: object = None
 
     def output(self, name: str = "return") -> OutputReference:

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, Field
 from pydantic_core import PydanticCustomError
 
+from pynb_dag_runner.model.declarations import StoredInteger
+
 
 def _in_utc(time: datetime) -> datetime:
     try:
@@ -21,8 +23,5 @@ def _in_utc(time: datetime) -> datetime:
 StoredTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A time with its zone; read, it is in UTC."""
 
-StoredInteger = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-"""A whole number of 64 bits, as every database and file format holds it."""
-
-AttemptNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
+AttemptNumber = Annotated[StoredInteger, Field(ge=1)]
 """Attempts are counted from 1."""

@@ -8,43 +8,26 @@ import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pynb_dag_runner.model.outcomes import Outcome, TaskStatus
+from pynb_dag_runner.model.task_options import TaskOptions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RetryRule:
-    """How often and after how many seconds a task is tried again.
+def retry_delay_s(options: TaskOptions, number: int, draw: float) -> float:
+    """Seconds between the end of a task's attempt and the start of the next one.
 
-    Attributes:
-        retries: further attempts after the first one.
-        delay_s: seconds before the first of them.
-        backoff: factor by which the delay grows with each further attempt.
-        max_delay_s: the delay grows no further, chance included; None: no limit.
-        jitter: largest share of the delay, from 0 to 1, that chance adds or takes away, so that tasks that failed
-            together do not all come back together.
-        attempts_before: attempts from before the run was resumed: they take numbers, but no retries.
+    Args:
+        number: of the attempt that ended, counted from 1; attempts from before the run was resumed do not count.
+        draw: from 0 to 1, by chance, so that tasks that failed together do not all come back together; 0.5 changes
+            nothing.
     """
-
-    retries: int = 0
-    delay_s: float = 0.0
-    backoff: float = 1.0
-    max_delay_s: float | None = None
-    jitter: float = 0.0
-    attempts_before: int = 0
-
-    def wait_s(self, number: int, draw: float) -> float:
-        """Seconds between the end of attempt ``number`` and the start of the next one.
-
-        Args:
-            draw: from 0 to 1, by chance; 0.5 changes nothing.
-        """
-        most = math.inf if self.max_delay_s is None else self.max_delay_s
-        try:
-            wait = self.delay_s * self.backoff ** (number - self.attempts_before - 1)
-        except OverflowError:
-            wait = math.inf
-        return min(most, wait * (1 + self.jitter * (2 * draw - 1)))
+    most = math.inf if options.retry_max_delay_s is None else options.retry_max_delay_s
+    try:
+        delay = options.retry_delay_s * options.retry_backoff ** (number - 1)
+    except OverflowError:
+        delay = math.inf
+    return min(most, delay * (1 + options.retry_jitter * (2 * draw - 1)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,13 +74,15 @@ class _Node:
 
     Attributes:
         position: in the order of definition.
+        attempts_before: attempts from before the run was resumed: they take numbers, but no retries.
         missing: how many of the tasks that it waits for have not succeeded yet.
         running: number of its running attempt; 0: there is none.
     """
 
     name: str
     position: int
-    rule: RetryRule
+    options: TaskOptions
+    attempts_before: int
     is_reused: bool
     missing: int = 0
     running: int = 0
@@ -110,7 +95,8 @@ class Plan:
 
     Args:
         upstream: for each task the names of those it waits for; free of cycles.
-        rules: retries of tasks; a task without a rule is tried once.
+        options: of tasks, which say when a task is tried again; a task without them is tried once.
+        attempts_before: how many attempts of a task were made before the run was resumed, where there were any.
         fail_fast: cancel everything else as soon as a task did not succeed.
         reused: tasks that are taken over from before the run was resumed, with all that they need.
     """
@@ -118,15 +104,17 @@ class Plan:
     def __init__(
         self,
         upstream: Mapping[str, Iterable[str]],
-        rules: Mapping[str, RetryRule],
+        options: Mapping[str, TaskOptions],
         *,
+        attempts_before: Mapping[str, int] = MappingProxyType({}),
         fail_fast: bool = False,
         reused: Collection[str] = (),
     ) -> None:
         self._fail_fast = fail_fast
-        reused, once = frozenset(reused), RetryRule()
+        reused, usual = frozenset(reused), TaskOptions()
         self._nodes = {
-            name: _Node(name, position, rules.get(name, once), name in reused) for position, name in enumerate(upstream)
+            name: _Node(name, position, options.get(name, usual), attempts_before.get(name, 0), name in reused)
+            for position, name in enumerate(upstream)
         }
         for node, needed in zip(self._nodes.values(), upstream.values(), strict=True):
             for other in needed:
@@ -178,8 +166,9 @@ class Plan:
         if outcome is Outcome.SUCCEEDED:
             return [self._settle(node, TaskStatus.SUCCEEDED), *self._ready(_freed_by(node))]
         again = retry and not self._cancelled and outcome is not Outcome.CANCELLED
-        if again and number - node.rule.attempts_before <= node.rule.retries:
-            at = now + node.rule.wait_s(number, draw)
+        counted = number - node.attempts_before
+        if again and counted <= node.options.retries:
+            at = now + retry_delay_s(node.options, counted, draw)
             heapq.heappush(self._retries, (at, node.position, node, number + 1))
             return [Retry(task=task, number=number, at=at)]
         decisions: list[Decision] = [self._settle(node, TaskStatus(outcome.value)), *self._skip_below(node)]
@@ -211,7 +200,7 @@ class Plan:
                     decisions.append(self._settle(node, TaskStatus.REUSED))
                     freed += _freed_by(node)
                 else:
-                    decisions.append(_start(node, node.rule.attempts_before + 1))
+                    decisions.append(_start(node, node.attempts_before + 1))
             ready = sorted(freed, key=lambda node: node.position)
         return decisions
 

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from pynb_dag_runner.model.declarations import StoredInteger
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.model.stored_types import AttemptNumber, StoredInteger, StoredTime
+from pynb_dag_runner.model.stored_types import AttemptNumber, StoredTime
+from pynb_dag_runner.model.task_options import TaskOptions
 
 SCHEMA_VERSION = "1.0"
 """Major: an old reader would misread the folder. Minor: keys were added."""
@@ -54,25 +56,6 @@ class Error(Record, defer_build=False):
         return Failure(kind=self.kind, message=self.message, traceback=self.traceback)
 
 
-class OptionsRecord(Record):
-    """How a task was asked to run."""
-
-    retries: StoredInteger = 0
-    retry_delay_s: float = 0.0
-    retry_backoff: float = Field(default=1.0, description="factor by which the delay grows with each further attempt")
-    retry_max_delay_s: float | None = None
-    retry_jitter: float = Field(default=0.0, description="largest share of the delay that chance adds or takes away")
-    timeout_s: float | None = None
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    memory_bytes: StoredInteger | None = None
-    resources: dict[str, float] = {}
-    promoted_metrics: tuple[str, ...] = Field(default=(), description="metrics that stand for the whole run")
-    isolation: Literal["fresh", "shared"] = Field(
-        default="fresh", description="whether attempts may find what others did to their process"
-    )
-
-
 class FingerprintRecord(Record):
     """Tells whether a task is still the same: SHA-256 in hexadecimal digits, of what decides what it does."""
 
@@ -87,7 +70,7 @@ class PlannedTask(Record):
     kind: Literal["notebook", "function"]
     source: str = Field(description="notebook: path, relative to the pipeline's file where it is below; function: name")
     upstream: tuple[str, ...] = Field(default=(), description="names of the tasks it waits for")
-    options: OptionsRecord = OptionsRecord.model_construct()
+    options: TaskOptions = TaskOptions()
     fingerprint: FingerprintRecord | None = None
     attempts_before: Annotated[StoredInteger, Field(ge=0)] = Field(
         default=0, description="attempts up to this number are from before the run was resumed, and do not count"
@@ -210,7 +193,7 @@ class TaskRecord(Record):
     name: str
     kind: Literal["notebook", "function"]
     source: str
-    options: OptionsRecord = OptionsRecord.model_construct()
+    options: TaskOptions = TaskOptions()
     upstream: tuple[str, ...] = ()
     resumed: StoredInteger = Field(default=0, description="with a lower number than in run.json it does not count")
     status: TaskStatus

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
-from pynb_dag_runner.run_folder.records import KernelStart, Metric, OptionsRecord, RunRecord
+from pynb_dag_runner.model.task_options import TaskOptions
+from pynb_dag_runner.run_folder.records import KernelStart, Metric, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class TaskRun:
     kind: str
     source: str
     upstream: tuple[str, ...] = ()
-    options: OptionsRecord = field(default_factory=OptionsRecord)
+    options: TaskOptions = field(default_factory=TaskOptions)
     attempts_before: int = 0
     status: TaskStatus = TaskStatus.PENDING
     blocked_by: str | None = None

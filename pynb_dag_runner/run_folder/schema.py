@@ -5,6 +5,7 @@ out of date. A schema accepts what the reader accepts: a file of a newer minor v
 here, is valid. Dialect: JSON Schema 2020-12.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import WithDefaultSchema
 
 from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
 from pynb_dag_runner.run_folder.records import (
@@ -48,6 +50,16 @@ class _Generator(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: CoreSchema | FieldInfo | Any) -> bool:
         return False
+
+    def get_default_value(self, schema: WithDefaultSchema) -> Any:
+        """An option that is a mapping can't have its default as a value."""
+        return {} if schema.get("default_factory") is dict else super().get_default_value(schema)
+
+    def encode_default(self, dft: Any) -> Any:
+        """Options in a file have the file's keys."""
+        if dataclasses.is_dataclass(dft) and not isinstance(dft, type):
+            return TypeAdapter(type(dft)).dump_python(dft, mode="json", by_alias=True)
+        return super().encode_default(dft)
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -17,8 +17,8 @@ from mlflow_bridge.mapping.runs import flattened
 from pynb_dag_runner import tracking
 from pynb_dag_runner.cli.list import list_runs
 from pynb_dag_runner.errors import RunFolderError
-from pynb_dag_runner.model.graph import Options
 from pynb_dag_runner.model.outcomes import TaskStatus
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.reports import render_html
 from pynb_dag_runner.run_folder import find_runs, read_attempt_details, read_run, reader, safe_read
 from tests.factories import edit_json, make_planned, make_run_record, write_run, write_whole_run
@@ -209,5 +209,5 @@ def test_many_parameters_are_flattened_once() -> None:
 def test_what_no_reader_would_take_is_not_written() -> None:
     with pytest.raises(ValueError, match="step must be a whole number of 64 bits, got 9223372036854775808"):
         tracking.log_metric("loss", 1.0, step=2**63)
-    assert Options(retries=2**63).problems() == ["retries must be a whole number from 0, got 9223372036854775808"]
-    assert Options(memory=2**63).problems() != []
+    assert TaskOptions(retries=2**63).problems() == ["retries must be a whole number from 0, got 9223372036854775808"]
+    assert TaskOptions(memory=2**63).problems() != []

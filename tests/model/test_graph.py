@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pynb_dag_runner.errors import PipelineError
-from pynb_dag_runner.model.graph import Dag, FunctionSource, Options, Task, make_dag
+from pynb_dag_runner.model.graph import Dag, FunctionSource, Task, make_dag
+from pynb_dag_runner.model.task_options import TaskOptions
 
 Point = namedtuple("Point", ["x", "y"])
 
@@ -116,20 +117,20 @@ def test_the_error_survives_pickling() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (Options(retries=-1), "retries must be a whole number from 0, got -1"),
-        (Options(retries=1.5), "retries must be a whole number from 0, got 1.5"),  # type: ignore[arg-type] # the case
-        (Options(retries=True), "retries must be a whole number from 0, got True"),
-        (Options(retry_delay_s=float("nan")), "retry_delay_s must be a number from 0, got nan"),
-        (Options(timeout_s=0), "timeout_s must be a number above 0 or None, got 0"),
-        (Options(timeout_s=float("inf")), "timeout_s must be a number above 0 or None, got inf"),
-        (Options(num_cpus="2"), "num_cpus must be a number from 0, got '2'"),  # type: ignore[arg-type] # the case
-        (Options(num_gpus=-0.5), "num_gpus must be a number from 0, got -0.5"),
-        (Options(num_gpus=1.5), "num_gpus must be a whole number if it is above 1, got 1.5"),
-        (Options(memory=-1), "memory must be a number above 0 or None, got -1"),
-        (Options(resources={"disk": -1}), "resources['disk'] must be a number from 0, got -1"),
+        (TaskOptions(retries=-1), "retries must be a whole number from 0, got -1"),
+        (TaskOptions(retries=1.5), "retries must be a whole number from 0, got 1.5"),  # type: ignore[arg-type] # the case
+        (TaskOptions(retries=True), "retries must be a whole number from 0, got True"),
+        (TaskOptions(retry_delay_s=float("nan")), "retry_delay_s must be a number from 0, got nan"),
+        (TaskOptions(timeout_s=0), "timeout_s must be a number above 0 or None, got 0"),
+        (TaskOptions(timeout_s=float("inf")), "timeout_s must be a number above 0 or None, got inf"),
+        (TaskOptions(num_cpus="2"), "num_cpus must be a number from 0, got '2'"),  # type: ignore[arg-type] # the case
+        (TaskOptions(num_gpus=-0.5), "num_gpus must be a number from 0, got -0.5"),
+        (TaskOptions(num_gpus=1.5), "num_gpus must be a whole number if it is above 1, got 1.5"),
+        (TaskOptions(memory=-1), "memory must be a number above 0 or None, got -1"),
+        (TaskOptions(resources={"disk": -1}), "resources['disk'] must be a number from 0, got -1"),
     ],
 )
-def test_an_option_that_means_nothing(options: Options, problem: str) -> None:
+def test_an_option_that_means_nothing(options: TaskOptions, problem: str) -> None:
     assert problems(task(options=options)) == (f"task 'a': {problem}",)
 
 

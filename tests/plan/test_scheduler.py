@@ -3,7 +3,8 @@
 import pytest
 
 from pynb_dag_runner.model.outcomes import Outcome, TaskStatus
-from pynb_dag_runner.plan.scheduler import Plan, Retry, RetryRule, Settle, Start, Stop
+from pynb_dag_runner.model.task_options import TaskOptions
+from pynb_dag_runner.plan.scheduler import Plan, Retry, Settle, Start, Stop, retry_delay_s
 
 DIAMOND = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
 
@@ -11,8 +12,8 @@ DIAMOND = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
 def plan_of(
     upstream: dict[str, tuple[str, ...]], *, retries: int = 0, delay_s: float = 0.0, fail_fast: bool = False
 ) -> Plan:
-    rules = {name: RetryRule(retries=retries, delay_s=delay_s) for name in upstream}
-    return Plan(upstream, rules, fail_fast=fail_fast)
+    options = {name: TaskOptions(retries=retries, retry_delay_s=delay_s) for name in upstream}
+    return Plan(upstream, options, fail_fast=fail_fast)
 
 
 def start(*tasks: str) -> list[Start]:
@@ -118,28 +119,29 @@ def test_a_success_during_cancellation_starts_nothing_downstream() -> None:
 
 
 def test_the_delay_grows_by_the_factor_up_to_its_limit() -> None:
-    rule = RetryRule(retries=9, delay_s=2.0, backoff=3.0, max_delay_s=20.0)
-    assert [rule.wait_s(number, 0.5) for number in (1, 2, 3, 4)] == [2.0, 6.0, 18.0, 20.0]
+    options = TaskOptions(retries=9, retry_delay_s=2.0, retry_backoff=3.0, retry_max_delay_s=20.0)
+    assert [retry_delay_s(options, number, 0.5) for number in (1, 2, 3, 4)] == [2.0, 6.0, 18.0, 20.0]
 
 
 @pytest.mark.parametrize(("draw", "wait"), [(0.0, 5.0), (0.5, 10.0), (1.0, 15.0)])
 def test_chance_adds_or_takes_away_a_share_of_the_delay(draw: float, wait: float) -> None:
-    plan = Plan({"a": ()}, {"a": RetryRule(retries=1, delay_s=10.0, jitter=0.5)})
+    plan = Plan({"a": ()}, {"a": TaskOptions(retries=1, retry_delay_s=10.0, retry_jitter=0.5)})
     plan.begin()
     assert plan.ended("a", Outcome.FAILED, 100.0, draw=draw) == [Retry(task="a", number=1, at=100.0 + wait)]
 
 
 def test_chance_does_not_pass_the_limit() -> None:
-    assert RetryRule(delay_s=10.0, max_delay_s=12.0, jitter=1.0).wait_s(1, 1.0) == 12.0
+    options = TaskOptions(retry_delay_s=10.0, retry_max_delay_s=12.0, retry_jitter=1.0)
+    assert retry_delay_s(options, 1, 1.0) == 12.0
 
 
 def test_a_delay_beyond_all_numbers_is_the_limit() -> None:
-    assert RetryRule(delay_s=1.0, backoff=1e200, max_delay_s=60.0).wait_s(9, 0.5) == 60.0
+    options = TaskOptions(retry_delay_s=1.0, retry_backoff=1e200, retry_max_delay_s=60.0)
+    assert retry_delay_s(options, 9, 0.5) == 60.0
 
 
 def test_tasks_that_are_taken_over_start_nothing_and_come_first() -> None:
-    rules = {name: RetryRule() for name in DIAMOND}
-    plan = Plan({"new": (), **DIAMOND}, rules, reused={"a", "b"})
+    plan = Plan({"new": (), **DIAMOND}, {}, reused={"a", "b"})
     assert plan.begin() == [
         Settle(task="a", status=TaskStatus.REUSED),
         Settle(task="b", status=TaskStatus.REUSED),
@@ -155,7 +157,8 @@ def test_a_run_of_which_all_is_taken_over_is_done_at_once() -> None:
 
 
 def test_attempts_of_before_take_numbers_but_no_retries() -> None:
-    plan = Plan({"a": ()}, {"a": RetryRule(retries=1, delay_s=2.0, backoff=10.0, attempts_before=3)})
+    options = TaskOptions(retries=1, retry_delay_s=2.0, retry_backoff=10.0)
+    plan = Plan({"a": ()}, {"a": options}, attempts_before={"a": 3})
     assert plan.begin() == [Start(task="a", number=4)]
     assert plan.ended("a", Outcome.FAILED, 0.0) == [Retry(task="a", number=4, at=2.0)]
     assert plan.due(2.0) == [Start(task="a", number=5)]

@@ -22,10 +22,10 @@ from pynb_dag_runner.events import (
     Warned,
 )
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.reports.console import RunConsole, summary
 from pynb_dag_runner.reports.styled_text import duration_text, shown_path
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun
-from pynb_dag_runner.run_folder.records import OptionsRecord
 
 START = datetime(2026, 11, 23, 5, 47, 12, tzinfo=UTC)
 BAD = Failure(kind="ValueError", message="no such column: price\nand more")
@@ -73,7 +73,7 @@ def task_run(
         failure=failure,
         log=Path(f"tasks/{name}/attempt-1/output.log"),
     )
-    options = OptionsRecord(retries=retries)
+    options = TaskOptions(retries=retries)
     return TaskRun(name=name, kind="notebook", source="n.py", status=status, attempts=(attempt,), options=options)
 
 
