@@ -44,7 +44,7 @@ ATTEMPT_DIR_VARIABLE = "PYNB_DAG_RUNNER_ATTEMPT_DIR"
 _METRICS = "metrics.jsonl"
 _TRACKING = "tracking.json"
 _ARTIFACTS = "artifacts"
-_SCHEMA_VERSION = "1.0"
+_SCHEMA_VERSION = "1.1"
 _thread_lock = threading.Lock()
 
 

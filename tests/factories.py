@@ -1,7 +1,7 @@
 """Records, run folders and small real runs with defaults; a test names what matters to it and nothing else."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,13 @@ def write_run(
     record: RunRecord | None = None,
     *,
     events: Iterable[RecordedEvent] = (),
-    tasks: Iterable[TaskRecord] = (),
+    tasks: Sequence[TaskRecord] = (),
     attempts: Iterable[AttemptRecord] = (),
 ) -> Path:
-    """Write a run folder with exactly these files in it, and the event that the run started."""
+    """Write a run folder with exactly these files in it, and the event that the run started.
+
+    What ``attempts`` do not say of their errors is what ``tasks`` say of them.
+    """
     record = record or make_run_record()
     folder = paths.run_folder(output_dir, record.pipeline, record.run_id)
     (folder / paths.TASKS).mkdir(parents=True)
@@ -138,8 +141,10 @@ def write_run(
     for task in tasks:
         writer.task(task)
     writer.close()
+    errors = {(task.name, verdict.number): verdict.error for task in tasks for verdict in task.attempts}
     for attempt in attempts:
-        AttemptWriter(paths.attempt_folder(folder, attempt.task, attempt.number)).record(attempt)
+        whole = attempt.model_copy(update={"error": attempt.error or errors.get((attempt.task, attempt.number))})
+        AttemptWriter(paths.attempt_folder(folder, attempt.task, attempt.number)).record(whole)
     return folder
 
 

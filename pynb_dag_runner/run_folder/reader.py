@@ -6,45 +6,33 @@ going on or that died: whatever is there is read.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
-
-import pydantic
-import pydantic_core
 
 from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.events import AttemptEnded, AttemptStarted, RecordedEvent, Warned
 from pynb_dag_runner.model.json_values import decode
-from pynb_dag_runner.model.outcomes import RunStatus, TaskStatus
-from pynb_dag_runner.model.text import cut_end, short_repr
+from pynb_dag_runner.model.outcomes import Failure, RunStatus, TaskStatus
+from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.processes import process_table
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.event_lines import KINDS, adapter
+from pynb_dag_runner.run_folder.record_files import read_events, read_metrics, read_record
 from pynb_dag_runner.run_folder.records import (
-    SCHEMA_VERSION,
     AttemptRecord,
     AttemptVerdict,
     DriverRecord,
     Error,
-    Metric,
     PlannedTask,
-    Record,
     RunRecord,
     TaskRecord,
     TrackingRecord,
 )
 from pynb_dag_runner.run_folder.run import AttemptDetails, AttemptRun, Run, TaskRun
 from pynb_dag_runner.run_folder.safe_read import (
-    MAX_VALUES,
-    check_values,
     existing,
-    lines_inside,
     names_inside,
-    read_inside,
     regular_files,
 )
 
@@ -56,12 +44,7 @@ MAX_ATTEMPTS = 200_000
 MAX_RESUMES = 1_000
 """Of one run. Reading takes time for each, and drawing more: a file of 50 MB can name a million."""
 
-_MAX_ERRORS_NAMED = 1_000
-_VERSION = "schema_version"
-_EVENT_NAME = re.compile(rb'\{"event":"([a-z_]+)"')
-"""How our own lines begin: parsing each twice, for its name and for its content, is half of reading it."""
 _OF_ATTEMPTS = (AttemptStarted, AttemptEnded)
-_RecordType = TypeVar("_RecordType", bound=Record)
 
 
 def read_run(folder: Path, now: datetime | None = None, known: Mapping[str, TaskRun] | None = None) -> Run:
@@ -77,7 +60,7 @@ def read_run(folder: Path, now: datetime | None = None, known: Mapping[str, Task
     """
     folder = Path(os.path.abspath(folder))
     record = read_run_record(folder)
-    events = tuple(_read_events(folder))
+    events = tuple(read_events(folder))
     alive = record.status is RunStatus.RUNNING and _driver_alive(folder, record.driver, now or datetime.now(UTC))
     return Run(
         folder=folder,
@@ -102,7 +85,7 @@ def read_run_record(folder: Path) -> RunRecord:
     folder = Path(os.path.abspath(folder))
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a directory above is closed to us
         raise RunFolderError(folder, "there is no such directory; expected a run folder")
-    record = _read_record(folder, Path(paths.RUN), RunRecord)
+    record = read_record(folder, Path(paths.RUN), RunRecord)
     if record is None:
         raise RunFolderError(folder, f"it is no run folder: there is no {paths.RUN} in it")
     _check_tasks(folder / paths.RUN, record)
@@ -115,11 +98,11 @@ def read_attempt_details(run: Run, attempt: AttemptRun) -> AttemptDetails:
     Raises:
         RunFolderError: one of the files is damaged.
     """
-    tracking = _read_record(run.folder, attempt.folder / paths.TRACKING, TrackingRecord) or TrackingRecord()
+    tracking = read_record(run.folder, attempt.folder / paths.TRACKING, TrackingRecord) or TrackingRecord()
     return AttemptDetails(
         params=tracking.params,
         tags=tracking.tags,
-        metrics=tuple(_read_metrics(run.folder, attempt.folder / paths.METRICS)),
+        metrics=tuple(read_metrics(run.folder, attempt.folder / paths.METRICS)),
         artifacts=tuple(sorted(regular_files(run.folder, attempt.folder / paths.ARTIFACTS))),
     )
 
@@ -191,7 +174,7 @@ def _read_tasks(
 def _read_task(folder: Path, planned: PlannedTask, events: list[RecordedEvent], alive: bool, most: int) -> TaskRun:
     """A task from its ``task.json``; before that is written, from the events. It may have ``most`` attempts."""
     place = _task_place(folder, planned.name)
-    record = _read_record(folder, f"{place}/{paths.TASK}", TaskRecord)
+    record = read_record(folder, f"{place}/{paths.TASK}", TaskRecord)
     if record and record.resumed < planned.resumed:
         record = None  # it is from before the run was resumed, and the task runs again
     started = {event.number: event for event in events if isinstance(event, AttemptStarted)}
@@ -252,10 +235,9 @@ def _read_attempt(
 ) -> AttemptRun:
     """An attempt from its own record; what the driver says fills what a dead worker could not."""
     place = paths.attempt_place(task_place, number)
-    record = _read_record(folder, f"{place}/{paths.ATTEMPT}", AttemptRecord)
+    record = read_record(folder, f"{place}/{paths.ATTEMPT}", AttemptRecord)
     names = names_inside(folder, place)
     relative = Path(place)
-    error = verdict.error if verdict else record.error if record else None
     return AttemptRun(
         folder=relative,
         number=number,
@@ -263,7 +245,7 @@ def _read_attempt(
         start=record.start if record else verdict.start if verdict else started.time if started else None,
         end=record.end if record and record.end else verdict.end if verdict else None,
         queue_s=record.queue_s if record else None,
-        failure=error.failure() if error else None,
+        failure=_failure(verdict, record),
         host=record.host if record else started.host if started else None,
         pid=record.pid if record else started.pid if started else None,
         cpu_time_s=record.cpu_time_s if record else None,
@@ -281,6 +263,17 @@ def _read_attempt(
     )
 
 
+def _failure(verdict: AttemptVerdict | None, record: AttemptRecord | None) -> Failure | None:
+    """Why the attempt did not succeed: in the driver's words, with the traceback that its worker wrote down."""
+    written = record.error if record else None
+    said = verdict.error if verdict else written
+    if said is None:
+        return None
+    # The driver calls an attempt cancelled, say, which may fail a moment later: that traceback is of another failure.
+    trace = written.traceback if written and written.kind == said.kind else ""
+    return Failure(kind=said.kind, message=said.message, traceback=said.traceback or trace)
+
+
 def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
     """Whether the process that runs the pipeline is still there.
 
@@ -293,97 +286,3 @@ def _driver_alive(folder: Path, driver: DriverRecord, now: datetime) -> bool:
             return False
         return now.timestamp() - touched < STALE_AFTER_S
     return process_table.is_running(driver.pid, driver.process_start_s)
-
-
-def _read_record(root: Path, relative: Path | str, kind: type[_RecordType]) -> _RecordType | None:
-    """A record from its file; None if there is no such file."""
-    data = read_inside(root, relative)
-    if data is None:
-        return None
-    if len(data) > MAX_VALUES:
-        check_values(root / relative, data)
-    try:
-        record = kind.model_validate_json(data, strict=True)
-    except pydantic.ValidationError as error:
-        _check_version(root / relative, data)  # what a newer version changed is no damage
-        raise _problem(root / relative, error) from None
-    if getattr(record, _VERSION) != SCHEMA_VERSION or _VERSION not in record.model_fields_set:
-        _check_version(root / relative, data)
-    return record
-
-
-def _check_version(path: Path, data: bytes) -> None:
-    """Refuse a newer major version, whatever else is in the file."""
-    try:
-        content = pydantic_core.from_json(data)
-    except ValueError as error:
-        raise RunFolderError(path, f"it is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise RunFolderError(path, f"got {_kind(content)}, expected an object")
-    version = content.get("schema_version")
-    if not isinstance(version, str) or not version.split(".")[0].isdecimal():
-        raise RunFolderError(path, f"got {short_repr(version)}, expected a version such as '1.0'", "schema_version")
-    if int(version.split(".")[0][:9]) > int(SCHEMA_VERSION.split(".")[0]):
-        raise RunFolderError(
-            path,
-            f"got {short_repr(version)}, expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner",
-            "schema_version",
-        )
-
-
-def _read_events(folder: Path) -> Iterator[RecordedEvent]:
-    """The events of a run. A last line without an end was cut off by the driver's death and is left out."""
-    path = folder / paths.EVENTS
-    events = (_read_event(path, where, line) for where, line in lines_inside(folder, paths.EVENTS))
-    yield from (event for event in events if event is not None)
-
-
-def _read_event(path: Path, where: str, line: bytes) -> RecordedEvent | None:
-    """An event; None for one of a kind that a newer minor version of the format may have."""
-    if (ours := _EVENT_NAME.match(line)) and (known := ours[1].decode()) in KINDS:
-        try:
-            return adapter(known).validate_json(line, strict=True)
-        except pydantic.ValidationError:
-            pass  # what is wrong with it is found out below
-    try:
-        content = pydantic_core.from_json(line)
-    except ValueError as error:
-        raise RunFolderError(path, f"it is no JSON: {error}", where) from None
-    name = content.get("event") if isinstance(content, dict) else None
-    if not isinstance(name, str):
-        raise RunFolderError(path, f"got {short_repr(name)}, expected the name of an event", f"{where}: event")
-    if name not in KINDS:
-        return None
-    try:
-        return adapter(name).validate_json(line, strict=True)
-    except pydantic.ValidationError as error:
-        raise _problem(path, error, where) from None
-
-
-def _read_metrics(root: Path, relative: Path) -> Iterator[Metric]:
-    """The metrics of an attempt. A last line without an end was cut off by the task's death and is left out."""
-    for where, line in lines_inside(root, relative):
-        try:
-            yield Metric.model_validate_json(line, strict=True)
-        except pydantic.ValidationError as error:
-            raise _problem(root / relative, error, where) from None
-
-
-def _problem(path: Path, error: pydantic.ValidationError, where: str = "") -> RunFolderError:
-    if (count := error.error_count()) > _MAX_ERRORS_NAMED:  # naming one would make objects of all
-        return RunFolderError(path, f"{count:,} of its values are missing or of the wrong type", where)
-    details = error.errors(include_url=False)[0]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
-    place = ": ".join(part for part in (where, cut_end(key, 200)) if part)
-    expected = details["msg"].removeprefix("Input should be ")
-    if details["type"] == "missing":
-        return RunFolderError(path, "the key is missing", place)
-    if details["type"] == "json_invalid":
-        return RunFolderError(path, f"it is no JSON: {details['msg'].removeprefix('Invalid JSON: ')}", place)
-    if details["type"] == "timezone_aware":
-        expected = "a time with its time zone"
-    return RunFolderError(path, f"got {short_repr(details['input'])}, expected {expected}", place)
-
-
-def _kind(value: object) -> str:
-    return {list: "a list", str: "a string", type(None): "null", bool: "a truth value"}.get(type(value), "a number")

@@ -15,8 +15,8 @@ from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStat
 from pynb_dag_runner.model.stored_types import AttemptNumber, StoredTime
 from pynb_dag_runner.model.task_options import TaskOptions
 
-SCHEMA_VERSION = "1.0"
-"""Major: an old reader would misread the folder. Minor: keys were added."""
+SCHEMA_VERSION = "1.1"
+"""Major: an old reader would misread the folder. Minor: keys were added, or some that may be missing are left out."""
 
 
 class Record(BaseModel):
@@ -30,9 +30,13 @@ class Record(BaseModel):
         frozen=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="strings", defer_build=True
     )
 
-    def to_json(self) -> bytes:
-        """UTF-8 JSON, indented for people, with a last newline."""
-        return pydantic_core.to_json(self, indent=1, inf_nan_mode="strings") + b"\n"
+    def to_json(self, *, exclude: Any = None) -> bytes:
+        """UTF-8 JSON, indented for people, with a last newline.
+
+        Args:
+            exclude: keys that are left out, as pydantic names them.
+        """
+        return pydantic_core.to_json(self, indent=1, exclude=exclude, inf_nan_mode="strings") + b"\n"
 
 
 class Error(Record, defer_build=False):
@@ -42,7 +46,7 @@ class Error(Record, defer_build=False):
         description="class name of the exception, or Timeout, ProcessDied, OutOfMemory, DriverDied, and so on"
     )
     message: str
-    traceback: str = ""
+    traceback: str = Field(default="", description="in attempt.json alone")
 
     @classmethod
     def of(cls, failure: Failure | None) -> "Error | None":
@@ -50,10 +54,6 @@ class Error(Record, defer_build=False):
         if failure is None:
             return None
         return cls(kind=failure.kind, message=failure.message, traceback=failure.traceback)
-
-    def failure(self) -> Failure:
-        """The value that this record stands for."""
-        return Failure(kind=self.kind, message=self.message, traceback=self.traceback)
 
 
 class FingerprintRecord(Record):

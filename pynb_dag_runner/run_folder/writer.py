@@ -28,6 +28,10 @@ _ID_TRIES = 100
 
 _BLOCK_BYTES = 65536
 
+_TRACEBACK_OF_EVENT = {"failure": {"traceback"}}
+_TRACEBACKS_OF_TASK = {"attempts": {"__all__": {"error": {"traceback"}}}}
+"""A traceback stands in ``attempt.json`` alone: it can have 100,000 characters, and the worker has written it there."""
+
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace ``path`` by a file with ``data``: a reader sees the old content or the new, never a part.
@@ -110,8 +114,8 @@ class RunWriter:
     def event(self, event: RecordedEvent) -> None:
         """Append one event; the line is with the operating system when this returns."""
         values = {field.name: getattr(event, field.name) for field in fields(event)}
-        line = pydantic_core.to_json({"event": EVENT_NAMES[type(event)], **values}, inf_nan_mode="strings")
-        line += b"\n"
+        named = {"event": EVENT_NAMES[type(event)], **values}
+        line = pydantic_core.to_json(named, exclude=_TRACEBACK_OF_EVENT, inf_nan_mode="strings") + b"\n"
         with self._recording():
             if self._events.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a disk that is getting full does first
@@ -119,12 +123,13 @@ class RunWriter:
     def task(self, record: TaskRecord) -> None:
         """Write ``task.json`` of a task that has its final status."""
         folder = paths.task_folder(self.folder, record.name)
+        data = record.to_json(exclude=_TRACEBACKS_OF_TASK)
         with self._recording():
             try:
-                write_atomically(folder / paths.TASK, record.to_json())
+                write_atomically(folder / paths.TASK, data)
             except FileNotFoundError:  # no attempt of it ever began
                 folder.mkdir(exist_ok=True)
-                write_atomically(folder / paths.TASK, record.to_json())
+                write_atomically(folder / paths.TASK, data)
 
     def end(self, record: RunRecord) -> None:
         """Write the last ``run.json``."""

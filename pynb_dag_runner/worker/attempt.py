@@ -88,8 +88,9 @@ def run_attempt(spec: AttemptSpec, *inputs: Any) -> Generator[object]:
     except OSError as error:
         if destination.end_told:
             raise
-        why = f"the attempt's files can't be written on {os.uname().nodename}: {error.strerror or error}"
-        yield AttemptFinished(time=_now(), outcome=Outcome.FAILED, failure=failure(type(error).__name__, why))
+        message = f"the attempt's files can't be written on {os.uname().nodename}: {error.strerror or error}"
+        why = failure(type(error).__name__, message, redactor=spec.redactor)
+        yield AttemptFinished(time=_now(), outcome=Outcome.FAILED, failure=why)
 
 
 def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) -> Generator[object]:
@@ -180,7 +181,6 @@ def _finish(result: _Result, record: AttemptRecord, destination: Destination, re
         tracked = _tracked_outputs(destination.folder)
         result.outputs = {**tracked, **result.outputs}
     sweep(destination.folder, redactor)
-    result.failure = redactor.failure(result.failure)
     outputs, hidden = _without_secrets(result, redactor)
     end = max(record.start, _now())  # the clock may have been set back meanwhile
     destination.writer.record(
@@ -289,7 +289,7 @@ def _take_return_value(value: Any, result: _Result, writer: AttemptWriter, redac
             writer.return_value(pickled)
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         why = f"the return value of type {type(value).__name__} can't be handed on: {error}"
-        result.outcome, result.failure = Outcome.FAILED, failure("PicklingError", why)
+        result.outcome, result.failure = Outcome.FAILED, failure("PicklingError", why, redactor=redactor)
     else:
         result.kept = Keep(value, pickled)
 

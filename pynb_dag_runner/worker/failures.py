@@ -15,12 +15,21 @@ class AttemptTimedOut(BaseException):
     """Raised in the task at its timeout; not an ``Exception``, so that the task's own handlers let it pass."""
 
 
-def failure(kind: str, message: str, trace: str = "") -> Failure:
-    """A failure with colours removed and lengths bounded; the ends of a long text tell most, so its middle goes."""
+def failure(kind: str, message: str, trace: str = "", *, redactor: Redactor = NO_SECRETS) -> Failure:
+    """Make a failure: colours removed, secrets masked, then the middle of long texts cut out.
+
+    Args:
+        redactor: hides secrets, before a cut could leave half of one. Of a failure that is made of words of ours and
+            of numbers alone there is nothing to hide.
+    """
+
+    def bounded(text: str, limit: int) -> str:
+        return cut_middle(redactor.text(plain(text)), limit)
+
     return Failure(
-        kind=kind,
-        message=cut_middle(plain(message), MAX_MESSAGE_CHARACTERS),
-        traceback=cut_middle(plain(trace), MAX_TRACEBACK_CHARACTERS),
+        kind=redactor.text(plain(kind)),
+        message=bounded(message, MAX_MESSAGE_CHARACTERS),
+        traceback=bounded(trace, MAX_TRACEBACK_CHARACTERS),
     )
 
 
@@ -29,7 +38,7 @@ def failure_of(error: BaseException, *, skip_frames: int = 0, redactor: Redactor
 
     Args:
         skip_frames: outermost frames that belong to the runner, not to the task.
-        redactor: hides secrets, before a cut could leave half of one.
+        redactor: hides secrets.
     """
     trace = error.__traceback__
     for _ in range(skip_frames):
@@ -40,7 +49,7 @@ def failure_of(error: BaseException, *, skip_frames: int = 0, redactor: Redactor
     except Exception as broken:  # noqa: BLE001 - a user's __str__ or __repr__ may raise anything
         message = f"(its text can't be had: {type(broken).__name__})"
         text = "".join(traceback.format_tb(trace)) + type(error).__name__
-    return failure(redactor.text(type(error).__name__), redactor.text(message), redactor.text(text))
+    return failure(type(error).__name__, message, text, redactor=redactor)
 
 
 def timeout_failure(timeout_s: float, where: str = "") -> Failure:

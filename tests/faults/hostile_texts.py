@@ -10,7 +10,7 @@ from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.run_folder import paths, read_attempt_details, read_run
 from tests.reports.reported_runs import HOSTILE
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.0"
+GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.1"
 BAD = " ".join(HOSTILE)
 _NAMES = frozenset({"name", "task", "tasks", "upstream", "blocked_by"})
 """Keys under which names of tasks stand; these are changed together with the folders."""

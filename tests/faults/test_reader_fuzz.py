@@ -39,7 +39,7 @@ from tests.faults.damage import KINDS, Damage, damages, replace
 from tests.faults.fuzzing import FUZZ
 from tests.faults.watching import watching
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.0"
+GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.1"
 GOLDEN_FILES = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file())
 SECRET = "the canary sings"
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)

@@ -11,6 +11,7 @@ import pytest
 from pynb_dag_runner.errors import RunFolderError
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.run_folder import paths, read_attempt_details, read_run
+from pynb_dag_runner.run_folder.records import SCHEMA_VERSION
 from tests.factories import (
     START,
     attempt_started,
@@ -173,8 +174,8 @@ def test_a_key_that_is_missing_or_of_the_wrong_type(
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        ("2.0", "got '2.0', expected '1.0' or older; update pynb-dag-runner"),
-        ("12.3", "got '12.3', expected '1.0' or older; update pynb-dag-runner"),
+        ("2.0", f"got '2.0', expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner"),
+        ("12.3", f"got '12.3', expected {SCHEMA_VERSION!r} or older; update pynb-dag-runner"),
         (1, "got 1, expected a version such as '1.0'"),
         (..., "got None, expected a version such as '1.0'"),
         ("new", "got 'new', expected a version such as '1.0'"),

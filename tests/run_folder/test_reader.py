@@ -12,7 +12,7 @@ from pynb_dag_runner.events import TaskSettled, Warned
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import TaskRun, find_runs, paths, read_attempt_details, read_run
 from pynb_dag_runner.run_folder.reader import STALE_AFTER_S
-from pynb_dag_runner.run_folder.records import Error, RunRecord
+from pynb_dag_runner.run_folder.records import SCHEMA_VERSION, Error, RunRecord
 from tests.factories import (
     START,
     after,
@@ -29,8 +29,8 @@ from tests.factories import (
     write_whole_run,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.0"
-"""Made once by ``tests/make_golden_run_folder.py`` and kept for ever: every later reader must read it."""
+VERSIONS = ("1.0", "1.1")
+"""Of the format: a sample of each was made once by ``tests/make_golden_run_folder.py``. Later readers must read all."""
 
 BROKEN = Failure(kind="ValueError", message="no rows", traceback="ValueError: no rows\n")
 
@@ -53,9 +53,20 @@ def only_task(folder: Path) -> TaskRun:
     return task
 
 
-def test_the_golden_run_as_a_whole() -> None:
-    run = read_run(GOLDEN)
-    assert (run.pipeline, run.status, run.record.schema_version) == ("orders", RunStatus.FAILED, "1.0")
+@pytest.fixture(params=VERSIONS)
+def golden(request: pytest.FixtureRequest) -> Path:
+    """The sample run folder of a version of the format."""
+    return Path(__file__).parents[1] / "golden" / f"run-folder-{request.param}"
+
+
+def test_there_is_a_sample_of_the_current_version() -> None:
+    assert VERSIONS[-1] == SCHEMA_VERSION
+
+
+def test_the_golden_run_as_a_whole(golden: Path) -> None:
+    run = read_run(golden)
+    assert (run.pipeline, run.status) == ("orders", RunStatus.FAILED)
+    assert golden.name == f"run-folder-{run.record.schema_version}"
     assert run.record.parameters == {"rows": 5, "rate": "Infinity", "data": "/home/ada/orders/data"}
     assert (run.record.driver.host, run.record.driver.user) == ("laptop", "ada")
     assert run.record.git is not None
@@ -64,10 +75,10 @@ def test_the_golden_run_as_a_whole() -> None:
     assert (run.report, run.summary) == (Path("report.html"), Path("summary.md"))
 
 
-def test_the_golden_tasks_and_how_their_attempts_ended() -> None:
+def test_the_golden_tasks_and_how_their_attempts_ended(golden: Path) -> None:
     read = [
         (task.name, task.kind, task.status.value, [attempt.outcome for attempt in task.attempts], task.blocked_by)
-        for task in read_run(GOLDEN).tasks
+        for task in read_run(golden).tasks
     ]
     assert read == [
         ("load", "function", "SUCCEEDED", [Outcome.FAILED, Outcome.SUCCEEDED], None),
@@ -79,19 +90,19 @@ def test_the_golden_tasks_and_how_their_attempts_ended() -> None:
     ]
 
 
-def test_a_golden_notebook() -> None:
-    (attempt,) = read_run(GOLDEN).by_name["explore"].attempts
+def test_a_golden_notebook(golden: Path) -> None:
+    (attempt,) = read_run(golden).by_name["explore"].attempts
     assert (attempt.kernel, attempt.cells, attempt.cells_executed) == ("python3", 3, 3)
     assert attempt.parameters == {"values": [0, 1, 2, 3, 4], "data": "/home/ada/orders/data"}
     assert attempt.outputs == {"sum": 10}
     assert attempt.notebook == attempt.folder / "notebook.ipynb"
     assert attempt.html == attempt.folder / "notebook.html"
     assert attempt.log is not None
-    assert (GOLDEN / attempt.log).read_text() == "10\n"
+    assert (golden / attempt.log).read_text() == "10\n"
 
 
-def test_a_golden_failure() -> None:
-    failure = read_run(GOLDEN).by_name["fit"].failure
+def test_a_golden_failure(golden: Path) -> None:
+    failure = read_run(golden).by_name["fit"].failure
     assert failure == Failure(
         kind="ValueError",
         message="rows 3 | 4 have no price",
@@ -102,16 +113,16 @@ def test_a_golden_failure() -> None:
     )
 
 
-def test_a_golden_timeout() -> None:
-    task = read_run(GOLDEN).by_name["wait: 60 s/1"]
+def test_a_golden_timeout(golden: Path) -> None:
+    task = read_run(golden).by_name["wait: 60 s/1"]
     assert task.failure == Failure(kind="Timeout", message="timed out after 0.5 s")
     assert task.attempts[0].folder == Path("tasks", "wait%3A 60 s%2F1", "attempt-1")
     assert task.duration_s is not None
     assert 0.5 <= task.duration_s < 2
 
 
-def test_what_a_golden_task_logged() -> None:
-    run = read_run(GOLDEN)
+def test_what_a_golden_task_logged(golden: Path) -> None:
+    run = read_run(golden)
     details = read_attempt_details(run, run.by_name["fit"].attempts[0])
     assert (details.params, details.tags) == ({"depth": "3"}, {"stage": "trial"})
     logged = [(metric.key, repr(metric.value), metric.step) for metric in details.metrics]
@@ -128,7 +139,8 @@ def test_a_run_that_goes_on_in_a_process_of_this_host(tmp_path: Path) -> None:
 
 def test_a_task_that_waits_for_its_next_attempt_is_running(tmp_path: Path) -> None:
     ended = attempt_ended(Outcome.FAILED, failure=BROKEN, retry_at=after(30))
-    task = only_task(write_run(tmp_path, unended(alive=True), events=[attempt_started(), ended]))
+    record = make_attempt_record(outcome=Outcome.FAILED, error=Error.of(BROKEN))
+    task = only_task(write_run(tmp_path, unended(alive=True), events=[attempt_started(), ended], attempts=[record]))
     assert (task.status, task.end, task.failure) == (TaskStatus.RUNNING, None, BROKEN)
 
 
@@ -161,13 +173,22 @@ def test_an_attempt_that_ended_after_its_driver_died_counts(tmp_path: Path) -> N
 
 
 def test_what_the_driver_says_counts_where_a_worker_died(tmp_path: Path) -> None:
-    died = Error(kind="ProcessDied", message="killed by SIGKILL")
-    verdict = make_verdict(outcome=Outcome.CRASHED, error=died)
+    died = Failure(kind="ProcessDied", message="killed by SIGKILL")
+    verdict = make_verdict(outcome=Outcome.CRASHED, error=Error.of(died))
     task = make_task_record(status=TaskStatus.CRASHED, outcome=Outcome.CRASHED, attempts=(verdict,))
     unfinished = make_attempt_record(outcome=None, end=None, parameters={"n": 1})
     (attempt,) = only_task(write_run(tmp_path, tasks=[task], attempts=[unfinished])).attempts
-    assert (attempt.outcome, attempt.failure, attempt.end) == (Outcome.CRASHED, died.failure(), after(11))
+    assert (attempt.outcome, attempt.failure, attempt.end) == (Outcome.CRASHED, died, after(11))
     assert attempt.parameters == {"n": 1}
+
+
+def test_the_traceback_of_another_failure_is_not_taken_for_the_one_that_counts(tmp_path: Path) -> None:
+    said = Error(kind="Cancelled", message="the run was cancelled")
+    verdict = make_verdict(outcome=Outcome.CANCELLED, error=said)
+    task = make_task_record(status=TaskStatus.CANCELLED, outcome=Outcome.CANCELLED, attempts=(verdict,))
+    failed_later = make_attempt_record(outcome=Outcome.FAILED, error=Error.of(BROKEN))
+    read = only_task(write_run(tmp_path, tasks=[task], attempts=[failed_later]))
+    assert read.failure == Failure(kind="Cancelled", message="the run was cancelled")
 
 
 def test_an_attempt_that_never_ran_has_no_start(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from pynb_dag_runner import Pipeline, RunStatus, tracking
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
+from pynb_dag_runner.run_folder.records import SCHEMA_VERSION
 from pynb_dag_runner.run_folder.schema import FOLDER, schema_text, schemas
 
 NAMES = ("attempt", "event", "metric", "run", "task", "tracking")
@@ -24,7 +25,7 @@ SCHEMA_OF_FILE = {
     paths.TRACKING: "tracking",
     paths.METRICS: "metric",
 }
-GOLDEN = Path(__file__).parents[1] / "golden" / "run-folder-1.0"
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").iterdir())
 TIME = "2026-11-23T05:47:12Z"
 
 
@@ -94,7 +95,7 @@ def test_the_published_files_are_those_that_the_records_give() -> None:
 def test_a_schema_is_one_and_says_what_it_is_for(name: str) -> None:
     schema = published(name)
     Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == f"urn:pynb-dag-runner:run-folder:1.0:{name}"
+    assert schema["$id"] == f"urn:pynb-dag-runner:run-folder:{SCHEMA_VERSION}:{name}"
     assert all(schema[key].strip() for key in ("title", "description"))
 
 
@@ -106,9 +107,10 @@ def test_files_of_a_real_run_are_valid(real_run: Path, name: str) -> None:
         validate(name, document)
 
 
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda folder: folder.name)
 @pytest.mark.parametrize("name", NAMES)
-def test_files_of_the_golden_run_are_valid(name: str) -> None:
-    found = [document for kind, document in documents(GOLDEN) if kind == name]
+def test_files_of_the_golden_runs_are_valid(golden: Path, name: str) -> None:
+    found = [document for kind, document in documents(golden) if kind == name]
     assert found
     for document in found:
         validate(name, document)

@@ -18,6 +18,7 @@ from pynb_dag_runner.events import RecordedEvent, RunAgain, RunEnded, RunResumed
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.run_folder import paths, read_run
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES, adapter
+from pynb_dag_runner.run_folder.records import Error
 from pynb_dag_runner.run_folder.writer import AttemptWriter, RunWriter, make_run_folder, write_atomically
 from tests.factories import (
     START,
@@ -27,6 +28,8 @@ from tests.factories import (
     make_attempt_record,
     make_run_record,
     make_task_record,
+    make_verdict,
+    write_run,
 )
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -175,7 +178,7 @@ def test_links_to_encoded_names_can_be_followed() -> None:
 
 
 def test_every_event_is_read_back_as_it_was(tmp_path: Path) -> None:
-    failure = Failure(kind="ValueError", message="line 1\nline 2 ü", traceback="...")
+    failure = Failure(kind="ValueError", message="line 1\nline 2 ü")
     events: list[RecordedEvent] = [
         RunStarted(time=START, pipeline="sales", run_id="x", tasks=("a", "b")),
         attempt_started(),
@@ -247,6 +250,18 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert run.record == record
     assert run.tasks[0].status is TaskStatus.SUCCEEDED
     assert (run.tasks[0].attempts[0].peak_memory_bytes, run.tasks[0].attempts[0].cpu_time_s) == (2**40, 0.1)
+
+
+def test_a_traceback_is_written_by_the_worker_alone(tmp_path: Path) -> None:
+    failure = Failure(kind="ValueError", message="no rows", traceback="Traceback: no rows")
+    attempt = make_attempt_record(outcome=Outcome.FAILED, error=Error.of(failure))
+    task = make_task_record(attempts=(make_verdict(outcome=Outcome.FAILED, error=Error.of(failure)),))
+    folder = write_run(
+        tmp_path, events=[attempt_ended(Outcome.FAILED, failure=failure)], tasks=[task], attempts=[attempt]
+    )
+    holders = [path.name for path in sorted(folder.rglob("*")) if path.is_file() and b"Traceback" in path.read_bytes()]
+    assert holders == [paths.ATTEMPT]
+    assert read_run(folder).tasks[0].failure == failure
 
 
 def test_a_sign_of_life_changes_the_time_of_the_events_alone(tmp_path: Path) -> None:

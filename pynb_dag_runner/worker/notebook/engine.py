@@ -110,7 +110,7 @@ class NotebookSession:
         except RuntimeError as error:
             if not self._stopping:
                 why = f"the kernel did not start ({await self.kernel.death()}): {error}"
-                self._end(Outcome.CRASHED, failure("KernelStartError", why))
+                self._end(Outcome.CRASHED, failure("KernelStartError", why, redactor=self._redactor))
             return
         client = CellClient(notebook, self.kernel, self._log, self._outputs, self._redactor)
         await client.learn_language()
@@ -135,14 +135,12 @@ class NotebookSession:
             if error.ename == "SystemExit" and error.evalue in ("", "0", "None"):
                 return False
             self._outputs.refresh()
-            kind, message, trace = _error_words(error, cell, number)
-            hide = self._redactor.text
-            self._end(Outcome.FAILED, failure(hide(kind), hide(message), hide(trace)))
+            self._end(Outcome.FAILED, failure(*_error_words(error, cell, number), redactor=self._redactor))
             return False
         except DeadKernelError:
             if not self._stopping:
                 why = f"the kernel died in cell {number}: {await self.kernel.death()}"
-                self._end(Outcome.CRASHED, failure("ProcessDied", why))
+                self._end(Outcome.CRASHED, failure("ProcessDied", why, redactor=self._redactor))
             return False
         self.cells_executed = number
         return not client.left
