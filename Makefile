@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, test-faults, soak, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, soak, test-rays, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults soak test-docker bench bench-smoke check format ui ui-dev clean
+.PHONY: venv demo test test-faults soak test-rays test-docker bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -56,6 +56,9 @@ test-faults: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp # what repeats itself, many times: hours
 	@.ci/need-namespaces
 	SOAK=1 $(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+test-rays: # all minor versions of Ray that setup.cfg allows: hours; some: make test-rays RAYS="2.40.0 2.54.0"
+	@.ci/test-rays $(RAYS)
 
 test-docker: # the images, where there is a Docker engine; minutes
 	@.ci/test-docker

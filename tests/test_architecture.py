@@ -30,7 +30,7 @@ NO_ROOMS = {"__init__", "__main__", "__pycache__", "py.typed"}
 """What Python and type checkers want to see on a package's top level."""
 
 ONLY_IMPORTERS = {
-    "ray": {"pynb_dag_runner.executors.on_ray", "pynb_dag_runner.executors.ray_relay"},  # its driver and its worker
+    "ray": {"pynb_dag_runner.executors.on_ray"},  # its session in the driver, and its workers
     "papermill": {"pynb_dag_runner.notebooks.papermill"},  # which keeps it from importing what starts threads
     # Past runs to a store; what tasks log; what both use that MLflow does not promise.
     "mlflow": {"mlflow_bridge.store", "mlflow_bridge.capture", "mlflow_bridge.mlflow_internals"},

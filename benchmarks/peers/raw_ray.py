@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 
-from pynb_dag_runner.executors.ray_session import OBJECT_STORE_BYTES
+from pynb_dag_runner.executors.ray_local import OBJECT_STORE_BYTES
 from pynb_dag_runner.processes.machine import usable_cpus
 
 
@@ -48,7 +48,7 @@ def remote(function: Callable[..., Any]) -> Any:
 
 
 def start(temporary: str) -> None:
-    """Ray with the settings of ``pynb_dag_runner.executors.ray_session``."""
+    """Ray with the settings of ``pynb_dag_runner.executors.ray_local``."""
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",

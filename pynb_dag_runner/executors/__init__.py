@@ -39,8 +39,12 @@ def executor_factory(
             from pynb_dag_runner.executors.process import ProcessExecutor
 
             return ProcessExecutor(directory, num_cpus=num_cpus, new_host=new_host)
-        from pynb_dag_runner.executors.on_ray import RayExecutor
+        if ray_address is not None:
+            from pynb_dag_runner.executors.ray_cluster import ClusterRayExecutor
 
-        return RayExecutor(directory, num_cpus=num_cpus, address=ray_address, new_host=new_host)
+            return ClusterRayExecutor(directory, address=ray_address)
+        from pynb_dag_runner.executors.ray_local import LocalRayExecutor
+
+        return LocalRayExecutor(directory, num_cpus=num_cpus, new_host=new_host)
 
     return start

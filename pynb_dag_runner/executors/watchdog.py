@@ -41,11 +41,6 @@ In the background, so that it is no child of its starter: when a Ray worker ends
 """
 
 
-def is_watched() -> bool:
-    """Whether this process was started below a watchdog, and so will be ended by it."""
-    return MARK_VARIABLE in os.environ
-
-
 class Watchdog:
     """A shell that outlives this process for a moment, to kill what is left and to remove its directory.
 

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
 from pynb_dag_runner.errors import ExecutorError
-from pynb_dag_runner.executors import EXECUTOR_NAMES, executor_factory
+from pynb_dag_runner.executors import EXECUTOR_NAMES, ExecutorName, executor_factory
 from pynb_dag_runner.executors.base import (
     Executor,
     Handle,
@@ -31,23 +33,48 @@ from pynb_dag_runner.executors.base import (
 )
 from pynb_dag_runner.executors.hosts.supervisor import Host, HostServer
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
+from tests.ray_head import TOKEN, RayHead, ray_head
+
+CLUSTER = "ray cluster"
 
 
-@pytest.fixture(scope="module", params=EXECUTOR_NAMES)
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    """Two processors of it are for jobs."""
+    with ray_head(num_cpus=2) as started:
+        yield started
+
+
+@contextmanager
+def started(
+    name: str, request: pytest.FixtureRequest, new_host: Callable[[], Host], directory: PrivateDirectory
+) -> Iterator[Executor]:
+    if name == CLUSTER:
+        head: RayHead = request.getfixturevalue("head")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+            executor = executor_factory("ray", ray_address=head.address)(new_host, directory)
+            yield executor
+            executor.close()
+        return
+    executor = executor_factory(cast(ExecutorName, name), num_cpus=None if name == "inline" else 2)(new_host, directory)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture(scope="module", params=[CLUSTER, *EXECUTOR_NAMES])  # one Ray after the other
 def executor(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Executor]:
-    started = executor_factory(request.param, num_cpus=None if request.param == "inline" else 2)(Host, directory)
-    yield started
-    started.close()
+    with started(request.param, request, Host, directory) as found:
+        yield found
 
 
-@pytest.fixture(scope="module", params=["ray", "process", "ray, forked", "process, forked"])
+@pytest.fixture(scope="module", params=[CLUSTER, "ray", "process", "ray, forked", "process, forked"])
 def hosted(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Iterator[Executor]:
     """The executors whose jobs have a process of their own: a program, or a copy of one that has imported modules."""
     name, _, forked = request.param.partition(", ")
     server = HostServer(("pynb_dag_runner.worker.attempt",) if forked else (), directory.path)
-    started = executor_factory(name, num_cpus=2)(server.new_host, directory)
-    yield started
-    started.close()
+    with started(name, request, server.new_host, directory) as found:
+        yield found
     server.close()
 
 

@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ import psutil
 import pytest
 
 from pynb_dag_runner.errors import ExecutorError
-from pynb_dag_runner.executors.ray_joining import address_by_own_node, error_in
-from pynb_dag_runner.executors.ray_tokens import Tokens
-from pynb_dag_runner.processes.process_table import end_marked, with_mark
+from pynb_dag_runner.executors.on_ray.internals import error_in
+from pynb_dag_runner.executors.on_ray.joining import address_by_own_node
+from pynb_dag_runner.executors.on_ray.tokens import Tokens
 from tests.end_to_end.cli_process import environment, pynb, write
+from tests.ray_head import ray_head
 
-TOKEN = "0f" * 32
 PIPELINE = """
 from pynb_dag_runner import Pipeline, pipeline
 
@@ -34,7 +33,7 @@ def small(p: Pipeline):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A head on this machine, and the user's home that it was started in."""
+    """A head on this machine, and a project to run there."""
 
     port: int
     home: Path
@@ -48,24 +47,8 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory(prefix="pdr-t-", dir="/tmp") as short:
-        home = Path(short)
-        write(home, {".ray/auth_token": TOKEN, "pipeline.py": PIPELINE})
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        mine = {name: value for name, value in environment().items() if not name.startswith("RAY_")}
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}"]
-        # Beside what people type: what keeps it small and apart from a Ray that is here already.
-        command += [f"--temp-dir={home}", "--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
-        command += [f"--object-store-memory={100 * 1024 * 1024}", "--min-worker-port=0", "--max-worker-port=0"]
-        command += ["--dashboard-agent-listen-port=0"]
-        # Its agents take other names, and hide their environment if nobody asks them not to.
-        mine |= {"HOME": str(home), "TEST_CLUSTER": str(home), "SPT_NOENV": "1"}
-        done = subprocess.run(command, env=mine, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Cluster(port, home, home)
-        end_marked(f"TEST_CLUSTER={home}")
-        assert with_mark(f"TEST_CLUSTER={home}") == []
+    with ray_head() as head:
+        yield Cluster(head.port, head.home, write(head.home, {"pipeline.py": PIPELINE}))
 
 
 def own_address() -> str:
@@ -128,7 +111,7 @@ def test_a_private_rays_token_is_not_the_next_ones(cluster: Cluster) -> None:
 def test_a_private_ray_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "the user's")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    tokens = Tokens(None)
+    tokens = Tokens()
     tokens.make_one()
     assert (os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"])) == ("token", 64)
     tokens.give_back()
@@ -164,7 +147,7 @@ def test_a_token_that_can_not_be_sent_is_refused(
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, str(tmp_path / "token") if value == "FILE" else value)
-    tokens = Tokens(None)
+    tokens = Tokens()
     with pytest.raises(ExecutorError) as refused:
         tokens.use_rays_own()
     assert re.fullmatch(problem, str(refused.value))

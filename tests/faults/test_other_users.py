@@ -19,7 +19,7 @@ import pytest
 
 from pynb_dag_runner.executors import EXECUTOR_NAMES
 from pynb_dag_runner.executors.hosts.supervisor import Host
-from pynb_dag_runner.executors.ray_relay import serve
+from pynb_dag_runner.executors.on_ray.lane_worker import serve
 from pynb_dag_runner.processes.fork_server import wire
 from pynb_dag_runner.processes.fork_server.client import ForkRefused, ask
 from pynb_dag_runner.processes.fork_server.wire import ForkRequest

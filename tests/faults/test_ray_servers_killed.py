@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pynb_dag_runner import RunStatus, find_runs, read_run
-from pynb_dag_runner.executors import ray_servers
-from pynb_dag_runner.executors.ray_servers import Lifeline
+from pynb_dag_runner.executors.on_ray import servers
+from pynb_dag_runner.executors.on_ray.servers import Lifeline
 from pynb_dag_runner.processes.private_directory import MARK_VARIABLE
 from pynb_dag_runner.processes.process_table import with_mark
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write
@@ -121,7 +121,7 @@ def test_a_server_that_dies_while_ray_starts(tmp_path: Path, server: str) -> Non
 
 
 def test_a_cluster_that_hangs_up_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_servers, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(servers, "_AGAIN_S", 0.0)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     lifeline = Lifeline(f"127.0.0.1:{port}")
@@ -137,7 +137,7 @@ def test_a_cluster_that_hangs_up_may_come_back(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", port)) as again:
         wait_for(lambda: lifeline.dead() is None and lifeline._away_since is None)
         again.accept()[0].close()
-    monkeypatch.setattr(ray_servers, "_AWAY_BOUND_S", 0.0)
+    monkeypatch.setattr(servers, "_AWAY_BOUND_S", 0.0)
     wait_for(lambda: lifeline.dead() is not None)
     assert f"127.0.0.1:{port} has not answered" in str(lifeline.dead())
     lifeline.close()

@@ -6,15 +6,17 @@ Those on this machine are watched as processes, a cluster's control service by a
 import contextlib
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pynb_dag_runner.executors.on_ray.internals import SERVER_NAMES
 from pynb_dag_runner.processes.process_table import describe_exit
 
-_NAMES = ("gcs_server", "raylet")
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 _REACHED_BOUND_S = 2.0
 _AGAIN_S = 1.0
 _AWAY_BOUND_S = 30.0
@@ -31,11 +33,19 @@ class _Server:
 
 
 class Servers:
-    """Processes of Ray on this machine. Close it."""
+    """Processes of Ray on this machine. Close it.
+
+    Attributes:
+        was_killed: the one that is dead was ended from outside.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, _Server] = {}
         self._dead: str | None = None
+        self.was_killed = False
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def watch_children_of(self, thread: int) -> None:
         """Those that one of this process's threads has started until now.
@@ -52,14 +62,16 @@ class Servers:
         for pid in pids:
             with contextlib.suppress(OSError):  # it was gone already, and none of ours
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
-                if name in _NAMES:
+                if name in SERVER_NAMES:
                     self._known[pid] = _Server(name, pid, os.pidfd_open(pid))
 
     def dead(self) -> str | None:
         """Which one is dead, in words; None: none is."""
         for server in self._known.values():
             if self._dead is None and select.select([server.end], [], [], 0)[0]:
-                self._dead = f"{server.name} ended ({_how_it_ended(server)})"
+                code = _exit_code(server)
+                self._dead = f"{server.name} ended ({f'process {server.pid}' if code is None else describe_exit(code)})"
+                self.was_killed = code in _FROM_OUTSIDE
         return self._dead
 
     def close(self) -> None:
@@ -69,14 +81,14 @@ class Servers:
         self._known.clear()
 
 
-def _how_it_ended(server: _Server) -> str:
-    """Leaves its status to whoever started it."""
+def _exit_code(server: _Server) -> int | None:
+    """As subprocess has it; leaves the process's status to whoever started it. None: nobody knows."""
     with contextlib.suppress(OSError):
         status = os.waitid(os.P_PIDFD, server.end, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if status is not None:
             killed = status.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
-            return describe_exit(-status.si_status if killed else status.si_status)
-    return f"process {server.pid}"
+            return -status.si_status if killed else status.si_status
+    return None
 
 
 class Lifeline:
@@ -89,6 +101,7 @@ class Lifeline:
     def __init__(self, address: str) -> None:
         self._address = address
         self._connection: socket.socket | None = None
+        self._was_there = False
         self._away_since: float | None = None
         self._next_try = 0.0
 
@@ -99,7 +112,8 @@ class Lifeline:
         now = time.monotonic()
         if self._connection is None and now >= self._next_try:
             self._connect()
-        if self._away_since is None or time.monotonic() - self._away_since < _AWAY_BOUND_S:
+        # What never answered is not reached in this way, by this release of Ray or through this network.
+        if not self._was_there or self._away_since is None or time.monotonic() - self._away_since < _AWAY_BOUND_S:
             return None
         return f"the cluster's control service at {self._address} has not answered for {_AWAY_BOUND_S:g} s"
 
@@ -125,7 +139,7 @@ class Lifeline:
         for name, seconds in (("TCP_KEEPIDLE", _SILENT_S), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-        self._connection, self._away_since = connection, None
+        self._connection, self._away_since, self._was_there = connection, None, True
 
     def close(self) -> None:
         """Hang up."""

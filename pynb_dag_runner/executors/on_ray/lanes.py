@@ -32,9 +32,10 @@ from pynb_dag_runner.executors.base import (
 )
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
-from pynb_dag_runner.executors.ray_errors import death_of, lost_input
-from pynb_dag_runner.executors.ray_relay import Began, Request, ValueFollows, send_signal, serve
-from pynb_dag_runner.executors.ray_store import RayStore
+from pynb_dag_runner.executors.on_ray.errors import death_of, lost_input
+from pynb_dag_runner.executors.on_ray.lane_worker import serve
+from pynb_dag_runner.executors.on_ray.relay import Began, Request, ValueFollows, send_signal
+from pynb_dag_runner.executors.on_ray.session import RaySession, task_options
 from pynb_dag_runner.processes.pickling import dumps, loads
 from pynb_dag_runner.processes.private_directory import is_same_user
 
@@ -73,18 +74,18 @@ class Lanes:
     """Gives jobs to lanes. Close it before Ray is shut down.
 
     Args:
-        ray: the module, connected to a private Ray.
-        store: for values that jobs keep.
+        session: with a private Ray.
+        directory: for the socket.
         node: what there is to share out.
         most: lanes at once for one kind of resources.
         new_host: makes a process for jobs, in a Ray worker.
     """
 
     def __init__(
-        self, ray: Any, store: RayStore, directory: Path, node: Resources, most: int, new_host: Callable[[], Host]
+        self, session: RaySession, directory: Path, node: Resources, most: int, new_host: Callable[[], Host]
     ) -> None:
-        self._store = store
-        self._remote = ray.remote(max_retries=0, num_returns="streaming")(serve)
+        self._store = session.store
+        self._remote = session.ray.remote(max_retries=0, num_returns="streaming")(serve)
         self._node = node
         self._most = most
         self._new_host = new_host
@@ -154,14 +155,7 @@ class Lanes:
                 self._close(other)
         opened = _Lane(shape=shape, opened=time.monotonic(), bound=bound)
         token = secrets.token_bytes(_TOKEN_BYTES)
-        options: dict[str, Any] = {
-            "num_cpus": shape.num_cpus,
-            "num_gpus": shape.num_gpus,
-            "resources": dict(shape.custom),
-            "name": bound.key if bound else "lane",
-        }
-        if shape.memory:
-            options["memory"] = shape.memory
+        options = task_options(shape, bound.key if bound else "lane")
         inputs = self._store.references(bound.inputs) if bound else []
         opened.generator = self._remote.options(**options).remote(self._address, token, inputs, self._new_host)
         self._expected[token] = opened
@@ -265,7 +259,6 @@ class Lanes:
             call=dumps(job.call),
             rescue=None,
             limits=job.limits,
-            project=None,
         )
         with contextlib.suppress(ConnectionError):  # it died; Ray says how
             lane.connection.send(request)

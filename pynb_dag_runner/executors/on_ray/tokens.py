@@ -1,37 +1,37 @@
 """Which token a Ray has that is started or joined here, and that it stays with that one.
 
-Ray reads the token and whether there is one from the environment, and remembers both in the process. It has no public
-name for having them read again, so this uses two private ones; without them a second Ray in one process may be refused.
+Ray reads from the environment whether there is a token, and which: when it is imported, and again if its internals can
+be told to. So the variables are set before the import.
 """
 
 import contextlib
 import os
 import secrets
+import sys
 from pathlib import Path
-from typing import Any
 
 from pynb_dag_runner.errors import ExecutorError
+from pynb_dag_runner.executors.on_ray.internals import RayPrivate
 
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _FILE = Path("~/.ray/auth_token")
 _HOW = f"put it into {_TOKEN}, into a file named by {_PATH}, or into {_FILE}"
 
+_remembered: dict[str, str] = {}
+"""The variables with which this process's Ray was imported, if it can't be told to read others."""
+
 
 class Tokens:
-    """The environment's variables as long as one Ray is used. Give them back when it has been left.
+    """The environment's variables as long as one Ray is used. Give them back when it has been left."""
 
-    Args:
-        ray: the module.
-    """
-
-    def __init__(self, ray: Any) -> None:
-        self._ray = ray
+    def __init__(self) -> None:
+        self._private: RayPrivate | None = None
+        self._is_imported = "ray" in sys.modules
         self._before = {name: os.environ.get(name) for name in (_MODE, _TOKEN, _PATH)}
 
     def make_one(self) -> None:
         """For a private Ray: a token of its own, whatever the user has; Ray would write a lasting one to the home."""
-        os.environ.update({_MODE: "token", _TOKEN: secrets.token_hex(32)})
-        self._read_again()
+        os.environ.update(_remembered or {_MODE: "token", _TOKEN: secrets.token_hex(32)})
 
     def use_rays_own(self) -> None:
         """For a cluster: what Ray itself takes for the address ``auto``. It looks for no token with any other one.
@@ -42,17 +42,32 @@ class Tokens:
         if _MODE not in os.environ and self._place is not None:
             os.environ[_MODE] = "token"
         if os.environ.get(_MODE, "").lower() == "token" and (problem := self._problem) is not None:
+            self.give_back()
             raise ExecutorError(problem)
-        self._read_again()
+
+    def have_read(self, private: RayPrivate) -> None:
+        """Have Ray, which is imported now, read the variables, and again when they are given back."""
+        self._private = private
+        if private.read_token_again():
+            return
+        if self._is_imported and not _remembered:
+            self._restore()
+            private.miss("way to hand a token to a Ray that was imported before", "this run's Ray asks nobody for one")
+        else:
+            _remembered.update({name: os.environ[name] for name in self._before if name in os.environ})
+            private.miss("way to hand another token to Ray", "a cluster may refuse this process from now on")
 
     def give_back(self) -> None:
         """The variables are again as they were."""
+        self._restore()
+        if self._private is not None:
+            self._private.read_token_again()
+
+    def _restore(self) -> None:
         for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
-        self._read_again()
 
     @property
     def refusal(self) -> str:
@@ -91,8 +106,3 @@ class Tokens:
         if not token:
             return f"the token in {place} is empty"
         return None if token.isascii() and token.decode().isprintable() else f"{place} holds no token, but other bytes"
-
-    def _read_again(self) -> None:
-        with contextlib.suppress(AttributeError, TypeError):
-            self._ray._raylet.Config.initialize("")
-            self._ray._raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -1,27 +1,32 @@
 """Joining a Ray cluster from a machine that may be no node of it, or saying in one sentence why that can't be."""
 
+import contextlib
 import ipaddress
-import re
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from pynb_dag_runner.errors import ExecutorError
-from pynb_dag_runner.executors.ray_tokens import Tokens
+from pynb_dag_runner.executors.on_ray import internals
+from pynb_dag_runner.executors.on_ray.tokens import Tokens
+from pynb_dag_runner.processes.private_directory import MARK_VARIABLE
 
 ADDRESS_BOUND_S = 10.0
 JOIN_BOUND_S = 120.0
 MEMBER_STORE_BYTES = 200 * 1024 * 1024
 """Of this machine's store, while it is a member that runs no tasks."""
 
-_REFUSED = ("InvalidAuthToken", "AuthenticationError", "Unauthenticated")
-"""In what Ray says, where the cluster wants another token; without one it would try again for 20 s."""
-_ERROR = re.compile(r"^(?:[\w.]*\.)?(\w*(?:Error|Exception)): +(?=\S)|\bERR\b.*? -- |^Error: ")
-_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+\w+ \S+ -- |^\[\d{4}-[^]]*\] \S+:\d+: ")
-_RAY = (sys.executable, "-m", "ray.scripts.scripts")
+
+class _CommandFailed(Exception):
+    """One of Ray's commands failed; ``output`` is what it said."""
+
+    def __init__(self, output: str, code: int) -> None:
+        super().__init__()
+        self.output = output
+        self.reason = internals.error_in(output) or f"exit code {code}"
 
 
 def check_address(address: str) -> None:
@@ -50,7 +55,9 @@ def join(address: str, temporary: str, tokens: Tokens) -> str:
     Without a node here ``ray.init`` fails after a minute, or aborts the whole process (both seen with Ray 2.60).
 
     Args:
+        address: as :func:`check_address` takes it.
         temporary: directory for what Ray starts here; the watchdog ends that.
+        tokens: are in the environment.
 
     Returns:
         The address for ``ray.init``.
@@ -58,17 +65,46 @@ def join(address: str, temporary: str, tokens: Tokens) -> str:
     Raises:
         ExecutorError: it can't join.
     """
-    tokens.use_rays_own()
-    # What ray.init would say in this process of a refused token is 20 lines on the terminal, so it is tried in another.
-    if address == "auto":
-        _asked([*_RAY, "health-check"], "auto", tokens)
-        return address
-    if (known := address_by_own_node(address)) is not None:
-        _asked([*_RAY, "health-check", f"--address={known}"], known, tokens)
-        return known
-    command = [*_RAY, "start", f"--address={address}", "--num-cpus=0", "--num-gpus=0"]
-    _asked([*command, f"--object-store-memory={MEMBER_STORE_BYTES}", f"--temp-dir={temporary}"], address, tokens)
+    known = cluster_here() if address == "auto" else address_by_own_node(address)
+    try:
+        if known is not None:
+            # What ray.init would say in this process of a refused token is 20 lines on the terminal.
+            _check_health(known, tokens)
+            return known
+        member = ["--num-cpus=0", "--num-gpus=0", f"--object-store-memory={MEMBER_STORE_BYTES}"]
+        _ask(["start", f"--address={address}", *member, f"--temp-dir={temporary}"], address, tokens)
+    except _CommandFailed as failed:
+        raise ExecutorError(f"this machine can't join the Ray cluster at {address}: {failed.reason}") from failed
     return address
+
+
+def _check_health(address: str, tokens: Tokens) -> None:
+    """Ask whether the cluster is there and takes the token."""
+    quick, public = internals.health_checks(address)
+    try:
+        _ask(quick, address, tokens)
+    except _CommandFailed as failed:
+        if not internals.is_unknown_command(failed.output):
+            raise
+        _ask(public, address, tokens)
+
+
+def cluster_here() -> str:
+    """The address of the cluster that this machine is a node of, or ``auto`` if that is for Ray to say.
+
+    Ray itself might take the private Ray of another run for it.
+    """
+    if internals.knows_its_cluster():
+        return "auto"
+    found = {server.cluster for server in internals.node_servers() if server.cluster and not _is_of_a_run(server.pid)}
+    return found.pop() if len(found) == 1 else "auto"
+
+
+def _is_of_a_run(pid: int) -> bool:
+    """Whether a process was started by an executor: it has its mark."""
+    with contextlib.suppress(OSError):  # another user's, or gone
+        return f"{MARK_VARIABLE}=".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    return False
 
 
 def node_servers(node: str) -> list[int]:
@@ -77,30 +113,19 @@ def node_servers(node: str) -> list[int]:
     Args:
         node: its id, as Ray writes it.
     """
-    return [pid for pid, options in _raylets() if node in (options.get("--node-id"), options.get("--node_id"))]
+    return [server.pid for server in internals.node_servers() if server.node == node]
 
 
 def address_by_own_node(address: str) -> str | None:
     """The cluster's address as a node of it on this machine has it; None: there is no such node."""
     host, _, port = address.rpartition(":")
     wanted = {str(found[4][0]) for found in socket.getaddrinfo(host.strip("[]"), int(port))}
-    for _, options in _raylets():
-        known = options.get("--gcs-address", options.get("--gcs_address", ""))
-        known_host, _, known_port = known.rpartition(":")
+    for server in internals.node_servers():
+        known_host, _, known_port = server.cluster.rpartition(":")
         same_host = known_host.strip("[]") in wanted or (_is_here(wanted) and _is_here({known_host.strip("[]")}))
-        if known == address or (known_port == port and same_host):
-            return known
+        if server.cluster == address or (known_port == port and same_host):
+            return server.cluster
     return None
-
-
-def _raylets() -> Iterator[tuple[int, dict[str, str]]]:
-    """Servers of nodes on this machine, with their options."""
-    import psutil  # only where a cluster is joined
-
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "raylet":
-            pairs = (option.partition("=")[::2] for option in process.info["cmdline"] or [])
-            yield process.pid, dict(pairs)
 
 
 def _is_here(hosts: set[str]) -> bool:
@@ -118,14 +143,20 @@ def _is_here(hosts: set[str]) -> bool:
     return False
 
 
-def _asked(command: Sequence[str], address: str, tokens: Tokens) -> None:
+def _ask(arguments: Sequence[str], address: str, tokens: Tokens) -> None:
     """Run one of Ray's commands to its end.
 
     Raises:
-        ExecutorError: with what is wrong.
+        ExecutorError: the cluster does not take the token, or does not answer in time.
+        _CommandFailed: with what the command said.
     """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        [*internals.command(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     assert process.stdout is not None
     give_up = time.monotonic() + JOIN_BOUND_S
@@ -136,7 +167,7 @@ def _asked(command: Sequence[str], address: str, tokens: Tokens) -> None:
         with process.stdout:
             for line in process.stdout:
                 said.append(line)
-                if any(word in line for word in _REFUSED):
+                if internals.is_refusal(line):
                     raise ExecutorError(f"the Ray cluster at {address} {tokens.refusal}")
         process.wait()
     finally:
@@ -146,14 +177,4 @@ def _asked(command: Sequence[str], address: str, tokens: Tokens) -> None:
     if time.monotonic() >= give_up:
         raise ExecutorError(f"this machine did not join the Ray cluster at {address} within {JOIN_BOUND_S:g} s")
     if process.returncode != 0:
-        reason = error_in("".join(said)) or f"exit code {process.returncode}"
-        raise ExecutorError(f"this machine can't join the Ray cluster at {address}: {reason}")
-
-
-def error_in(output: str) -> str | None:
-    """The error in what a command of Ray's said, without time and place in the source; if there is none, its end."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for line in reversed(lines):
-        if _ERROR.search(line):
-            return _PREFIX.sub("", line)
-    return _PREFIX.sub("", lines[-1]) if lines else None
+        raise _CommandFailed("".join(said), process.returncode)
