@@ -26,7 +26,7 @@ from pynb_dag_runner.executors.base import (
 )
 from pynb_dag_runner.executors.project import PackedProject
 from pynb_dag_runner.processes import marks
-from pynb_dag_runner.processes.module_files import make_findable
+from pynb_dag_runner.processes.module_files import make_findable, make_findable_no_longer
 from pynb_dag_runner.processes.pickling import InputError, dumps, loads, loads_input
 
 
@@ -109,6 +109,7 @@ class InlineExecutor:
         """Drop what is queued."""
         self._queue.clear()
         self._current = None
+        make_findable_no_longer()
 
 
 def _pickle_of(handle: Handle) -> bytes:

@@ -327,7 +327,7 @@ def make_findable(files: Iterable[ModuleFile]) -> None:
 
     They look where this process does, and know nothing of finders.
     """
-    directory = Path(os.environ.get(SCRATCH_VARIABLE, "-"), "modules")
+    directory = _stand_ins()
     hidden = [file for file in files if not _is_on_search_path(file)]
     if not hidden or not directory.parent.is_dir():
         return
@@ -338,6 +338,16 @@ def make_findable(files: Iterable[ModuleFile]) -> None:
         temporary.replace(directory / f"{file.name}.py")
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
+
+
+def make_findable_no_longer() -> None:
+    """Take what :func:`make_findable` added off the search path, in a process that outlives the run."""
+    directory = str(_stand_ins())
+    sys.path[:] = [entry for entry in sys.path if entry != directory]
+
+
+def _stand_ins() -> Path:
+    return Path(os.environ.get(SCRATCH_VARIABLE, "-"), "modules")
 
 
 def _is_on_search_path(file: ModuleFile) -> bool:

@@ -219,5 +219,8 @@ def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     assert modules[0] is not modules[1]
     members = [module.Mode.FAST for module in modules]
     assert [pickle.loads(pickle.dumps(member)) is member for member in members] == [True, True, True]
+    search_path = list(sys.path)
+    loaded[0].run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    assert sys.path == search_path
     for module in {module.__name__ for module in modules}:
         del sys.modules[module]
