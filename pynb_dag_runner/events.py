@@ -3,6 +3,7 @@
 All times are UTC with a time zone; durations are seconds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pynb_dag_runner.model.declarations import StoredInteger
@@ -144,3 +145,6 @@ RecordedEvent = RunStarted | RunResumed | AttemptStarted | AttemptEnded | TaskSe
 
 Event = RecordedEvent | AttemptWaits | EngineStarting | PagesBeingMade
 """What listeners hear; the last three say what is waited for, and are not recorded."""
+
+Listener = Callable[[Event], None]
+"""Called with each event after it is recorded."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pynb_dag_runner.execute.loop import HEARTBEAT_S
+from pynb_dag_runner.execute.journal import HEARTBEAT_S
 from pynb_dag_runner.model.declarations import declared
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
 from pynb_dag_runner.model.task_options import TaskOptions

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pynb_dag_runner.api.arguments import FunctionArguments, NotebookArguments, takes, unknown_options
-from pynb_dag_runner.api.programs import console_for, passes_interruptions_on, settings_of
+from pynb_dag_runner.api.programs import passes_interruptions_on, settings_of
+from pynb_dag_runner.api.workflow import Display, resumable, run_pipeline
 from pynb_dag_runner.define import captured_values, checks
 from pynb_dag_runner.define.wiring import wiring_problems
-from pynb_dag_runner.execute.loop import Listener
-from pynb_dag_runner.execute.reopening import prepare, reopened
-from pynb_dag_runner.execute.runner import RunResult, resume_dag, run_dag
-from pynb_dag_runner.executors import ExecutorName, executor_factory
+from pynb_dag_runner.events import Listener
+from pynb_dag_runner.execute.request import RunRequest
+from pynb_dag_runner.execute.runner import RunResult
+from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.model.graph import Dag, FunctionSource, NotebookSource, Task, make_dag
 from pynb_dag_runner.model.references import OutputReference
 from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.processes import module_files
+from pynb_dag_runner.run_folder import Run
 from pynb_dag_runner.run_folder.records import TargetRecord
 
 
@@ -197,22 +199,15 @@ class Pipeline:
             KeyboardInterrupt: by Ctrl-C, after the run has been ended in order; its attribute ``result`` is what would
                 have been returned. SIGTERM and SIGHUP go to the program's own handlers, or end it if it has none.
         """
-        dag = self.build()
-        settings = settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html)
-        console = console_for(dag, executor, progress)
-        with console:
-            result = run_dag(
-                dag,
-                output_dir=Path(output_dir),
-                executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
-                settings=settings,
-                base_dir=self.base_dir,
-                target=self._target,
-                listeners=[console, *listeners],
-            )
-        if progress:
-            console.summarise(result.status, result.folder, list(result.tasks.values()))
-        return result
+        request = RunRequest(
+            dag=self.build(),
+            settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html),
+            base_dir=self.base_dir,
+            output_dir=Path(output_dir),
+            target=self._target,
+            listeners=listeners,
+        )
+        return run_pipeline(request, Display(progress=progress, summary=progress)).result
 
     @passes_interruptions_on
     def resume(
@@ -244,23 +239,19 @@ class Pipeline:
         Raises:
             RunFolderError: it is no run folder, or damaged, or belongs to another user.
         """
-        with reopened(Path(run_dir)) as run:
-            preparation = prepare(run, self.build(), self.base_dir)
-            html = run.record.settings.html if html is None else html
-            console = console_for(preparation.dag, executor, progress, preparation.attempts_before)
-            console.say(preparation.resumption.sentences(run.id))
-            with console:
-                result = resume_dag(
-                    preparation,
-                    executor=executor_factory(executor, num_cpus=num_cpus, ray_address=ray_address),
-                    settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html),
-                    base_dir=self.base_dir,
-                    target=self._target or run.record.target,
-                    listeners=[console, *listeners],
-                )
-        if progress and not preparation.resumption.nothing_to_do:
-            console.summarise(result.status, result.folder, list(result.tasks.values()))
-        return result
+
+        def request_for(run: Run) -> RunRequest:
+            pages = run.record.settings.html if html is None else html
+            return RunRequest(
+                dag=self.build(),
+                settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, pages),
+                base_dir=self.base_dir,
+                target=self._target or run.record.target,
+                listeners=listeners,
+            )
+
+        with resumable(Path(run_dir), request_for) as request:
+            return run_pipeline(request, Display(progress=progress, summary=progress)).result
 
 
 def _caller_directory() -> Path:

@@ -1,18 +1,14 @@
-"""What a run needs that a Python program starts: checked settings, a console, and that no interruption is swallowed."""
+"""What a run needs that a Python program starts: checked settings, and that no interruption is swallowed."""
 
-import asyncio
 import functools
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ParamSpec
 
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.execute.runner import RunResult
 from pynb_dag_runner.execute.signals import deliver_again, signal_of
 from pynb_dag_runner.executors import ExecutorName
-from pynb_dag_runner.model.graph import Dag
 from pynb_dag_runner.model.outcomes import RunStatus
-from pynb_dag_runner.reports.console import RunConsole
 from pynb_dag_runner.run_folder.records import SettingsRecord
 
 _Arguments = ParamSpec("_Arguments")
@@ -72,32 +68,3 @@ def settings_of(
         wait_for_nodes=wait_for_nodes,
         html=html,
     )
-
-
-def console_for(
-    dag: Dag, executor: ExecutorName, progress: bool, attempts_before: Mapping[str, int] | None = None
-) -> RunConsole:
-    """The listener that shows the run on standard error.
-
-    Raises:
-        UsageError: notebooks can't run here with this executor.
-    """
-    if executor == "inline" and _in_event_loop() and any(task.kind == "notebook" for task in dag.tasks):
-        raise UsageError(
-            "executor 'inline' can't run notebooks where an event loop is running, as in Jupyter; use another"
-        )
-    before = attempts_before or {}
-    return RunConsole(
-        sys.stderr,
-        max_attempts={task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks},
-        live=progress and executor != "inline" and sys.stderr is not None and sys.stderr.isatty(),
-        silent=not progress,
-    )
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -8,13 +8,17 @@ import functools
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from pynb_dag_runner.errors import PynbDagRunnerError, UsageError
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.model.text import visible
+
+if TYPE_CHECKING:
+    from pynb_dag_runner.api.workflow import AfterRun
+    from pynb_dag_runner.execute.runner import RunResult
 
 GROUP = "pynb_dag_runner.after_run"
 NAME = "upload"
@@ -41,8 +45,10 @@ Prepare = Callable[[str | None, str | None], Uploader]
 
 
 def upload_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of this file, for a command, which gets ``uploader`` instead: call it before the run, see
-    :func:`_prepared`; None stands for no upload.
+    """The options of this file, for a command, which gets ``prepare_upload`` instead.
+
+    The command calls it before the run. It raises a ``UsageError`` if the upload would fail, and returns what to call
+    after the run; None stands for no upload.
     """
 
     @functools.wraps(command)
@@ -50,7 +56,9 @@ def upload_options(command: Callable[..., int]) -> Callable[..., int]:
         for option, value in (("--tracking-uri", tracking_uri), ("--experiment", experiment)):
             if value is not None and not upload:
                 raise click.UsageError(f"{option} says where --upload uploads to; there is no --upload")
-        return command(uploader=lambda: _prepared(tracking_uri, experiment) if upload else None, **others)
+        return command(
+            prepare_upload=lambda: _after_run(_prepared(tracking_uri, experiment)) if upload else None, **others
+        )
 
     options = (
         click.option("--upload", is_flag=True, help="When the run has ended, upload it to MLflow."),
@@ -82,17 +90,15 @@ def _prepared(tracking_uri: str | None, experiment: str | None) -> Uploader:
         raise UsageError(f"--upload: {error}; nothing has run") from error
 
 
-def upload_now(uploader: Uploader | None, folder: Path, status: RunStatus) -> dict[str, Any]:
-    """Upload the run; whatever comes of it, the run's exit code stays.
+def _after_run(uploader: Uploader) -> "AfterRun":
+    """Upload the run when it has ended; whatever comes of it, the run's exit code stays."""
 
-    Returns:
-        What ``--json`` has to add: nothing, or ``upload``.
-    """
-    if uploader is None:
-        return {}
-    if status is RunStatus.CANCELLED:
-        return {"upload": _not_now(uploader, folder)}
-    return {"upload": uploader(folder, _say)}
+    def upload_now(result: "RunResult") -> dict[str, Any]:
+        if result.status is RunStatus.CANCELLED:
+            return {"upload": _not_now(uploader, result.folder)}
+        return {"upload": uploader(result.folder, _say)}
+
+    return upload_now
 
 
 def _not_now(uploader: Uploader, folder: Path) -> dict[str, Any]:

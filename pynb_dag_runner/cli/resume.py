@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pynb_dag_runner.cli.after_run import Uploader, upload_options
+from pynb_dag_runner.cli.after_run import upload_options
 from pynb_dag_runner.cli.inputs import build, given_parameters, parameter_options
 from pynb_dag_runner.cli.json_output import json_text
-from pynb_dag_runner.cli.run import EXIT_CODES, check_engine, engine_of, no_nan, result_text, run_console
+from pynb_dag_runner.cli.run import EXIT_CODES, check_engine, ended_text, no_nan
 from pynb_dag_runner.cli.streams import stdout_for_result
 
 if TYPE_CHECKING:
     from pynb_dag_runner.api.definitions import PipelineDefinition
     from pynb_dag_runner.api.pipelines import Pipeline
-    from pynb_dag_runner.execute.reopening import Preparation
+    from pynb_dag_runner.api.workflow import AfterRun
+    from pynb_dag_runner.execute.request import RunRequest
     from pynb_dag_runner.model.graph import Dag
     from pynb_dag_runner.run_folder import Run
     from pynb_dag_runner.run_folder.records import SettingsRecord, TargetRecord
@@ -59,7 +60,7 @@ def resume(
     dry_run: bool,
     html: bool | None,
     no_progress: bool,
-    uploader: Callable[[], Uploader | None],
+    prepare_upload: "Callable[[], AfterRun | None]",
     as_json: bool,
 ) -> int:
     """Resume the run in RUN_DIR in place; re-run only what is needed.
@@ -69,35 +70,22 @@ def resume(
 
     On stdout stands one line: the path of the run folder.
     """
-    from pynb_dag_runner.execute.reopening import prepare, reopened
-    from pynb_dag_runner.execute.runner import resume_dag
+    from pynb_dag_runner.api.workflow import Display, resumable, run_pipeline
+    from pynb_dag_runner.execute.request import RunRequest
 
-    with stdout_for_result() as out, reopened(run_dir, to_write=not dry_run) as earlier:
-        settings = _settings(earlier, executor, ray_address, num_cpus, fail_fast, timeout_s, html)
-        pipeline, found = _load(earlier, target)
-        dag = _build(pipeline, earlier, given_parameters(parameter, parameters_file))
-        preparation = prepare(earlier, dag, pipeline.base_dir)
-        live = settings.executor != "inline"
-        console = run_console(dag, live=live, silent=no_progress, attempts_before=preparation.attempts_before)
+    def request_for(run: "Run") -> RunRequest:
+        settings = _settings(run, executor, ray_address, num_cpus, fail_fast, timeout_s, html)
+        pipeline, found = _load(run, target)
+        dag = _build(pipeline, run, given_parameters(parameter, parameters_file))
+        return RunRequest(dag=dag, settings=settings, base_dir=pipeline.base_dir, target=found)
+
+    with stdout_for_result() as out, resumable(run_dir, request_for, to_write=not dry_run) as request:
         if dry_run:
-            text = "".join(f"{line}\n" for line in preparation.resumption.sentences(earlier.id))
-            out.write(json_text(_plan_document(preparation)) if as_json else text)
+            out.write(_plan(request, as_json))
             return 0
-        upload = uploader()
-        console.say(preparation.resumption.sentences(earlier.id))
-        with console:
-            result = resume_dag(
-                preparation,
-                executor=engine_of(settings),
-                settings=settings,
-                base_dir=pipeline.base_dir,
-                target=found,
-                listeners=(console,),
-            )
-        if not preparation.resumption.nothing_to_do:
-            console.summarise(result.status, result.folder, list(result.tasks.values()))
-        out.write(result_text(result, console.duration_s, upload, as_json))
-    return EXIT_CODES[result.status]
+        ended = run_pipeline(request, Display(progress=not no_progress), prepare_upload())
+        out.write(ended_text(ended, as_json))
+    return EXIT_CODES[ended.result.status]
 
 
 def _settings(
@@ -149,15 +137,20 @@ def _build(pipeline: "PipelineDefinition | Pipeline", run: "Run", changed: dict[
     return dag.select(settings.tasks, with_upstream=settings.upstream) if settings.tasks else dag
 
 
-def _plan_document(preparation: "Preparation") -> dict[str, Any]:
-    """What ``--dry-run --json`` prints."""
-    resumption = preparation.resumption
-    return {
-        "run_id": preparation.run.id,
-        "folder": str(preparation.run.folder),
-        "nothing_to_do": resumption.nothing_to_do,
-        "reused": list(resumption.reused),
-        "again": [{"task": item.task, "reason": item.reason} for item in resumption.again],
-        "dropped": list(resumption.dropped),
-        "parameters": list(resumption.parameters),
-    }
+def _plan(request: "RunRequest", as_json: bool) -> str:
+    """What ``--dry-run`` prints."""
+    assert request.resumed is not None, "it is a resume"
+    run, resumption = request.resumed.run, request.resumed.resumption
+    if not as_json:
+        return "".join(f"{line}\n" for line in resumption.sentences(run.id))
+    return json_text(
+        {
+            "run_id": run.id,
+            "folder": str(run.folder),
+            "nothing_to_do": resumption.nothing_to_do,
+            "reused": list(resumption.reused),
+            "again": [{"task": item.task, "reason": item.reason} for item in resumption.again],
+            "dropped": list(resumption.dropped),
+            "parameters": list(resumption.parameters),
+        }
+    )

@@ -1,7 +1,6 @@
 """``run``: load and build a pipeline, select tasks, run them, print how the run ended."""
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pynb_dag_runner.cli.after_run import Uploader, upload_now, upload_options
+from pynb_dag_runner.cli.after_run import upload_options
 from pynb_dag_runner.cli.inputs import TARGET_HELP, build, given_parameters, parameter_options
 from pynb_dag_runner.cli.json_output import json_text, task_document
 from pynb_dag_runner.cli.streams import stdout_for_result
@@ -18,11 +17,10 @@ from pynb_dag_runner.model.outcomes import RunStatus
 if TYPE_CHECKING:
     from pynb_dag_runner.api.definitions import PipelineDefinition
     from pynb_dag_runner.api.pipelines import Pipeline
+    from pynb_dag_runner.api.workflow import AfterRun, EndedRun
     from pynb_dag_runner.execute.prestart import WarmProcesses
     from pynb_dag_runner.execute.runner import RunResult
-    from pynb_dag_runner.executors import StartExecutor
     from pynb_dag_runner.model.graph import Dag
-    from pynb_dag_runner.reports.console import RunConsole
     from pynb_dag_runner.run_folder.records import SettingsRecord
 
 EXIT_CODES = {RunStatus.SUCCEEDED: 0, RunStatus.FAILED: 1, RunStatus.CANCELLED: 130}
@@ -96,7 +94,7 @@ def run(
     dry_run: bool,
     html: bool,
     no_progress: bool,
-    uploader: Callable[[], Uploader | None],
+    prepare_upload: "Callable[[], AfterRun | None]",
     as_json: bool,
 ) -> int:
     """Run the pipeline TARGET, and keep everything that happens in a new run folder.
@@ -105,9 +103,10 @@ def run(
     """
     _check(upstream and not tasks, wait_for_nodes and ray_address is None)
     check_engine(executor or "ray", ray_address, num_cpus)
-    with stdout_for_result() as out, _warm(target, executor, ray_address, dry_run, html) as warm:
+    with stdout_for_result() as out, _prestarted(target, executor, ray_address, dry_run, html) as processes:
         from pynb_dag_runner.api.loading import load, target_record
-        from pynb_dag_runner.execute.runner import run_dag
+        from pynb_dag_runner.api.workflow import Display, run_pipeline
+        from pynb_dag_runner.execute.request import RunRequest
 
         pipeline = load(target, Path.cwd())
         engine: dict[str, Any] = {"executor": executor or executor_for(pipeline, ray_address), "num_cpus": num_cpus}
@@ -119,24 +118,20 @@ def run(
         if dry_run:
             out.write(_plan(dag, as_json))
             return 0
-        upload = uploader()
-        with run_console(dag, live=settings.executor != "inline", silent=no_progress) as console:
-            result = run_dag(
-                dag,
-                output_dir=output_dir,
-                executor=engine_of(settings),
-                settings=settings,
-                base_dir=pipeline.base_dir,
-                target=target_record(target, Path.cwd()),
-                listeners=(console,),
-                warm=warm,
-            )
-        console.summarise(result.status, result.folder, list(result.tasks.values()))
-        out.write(result_text(result, console.duration_s, upload, as_json))
-    return EXIT_CODES[result.status]
+        request = RunRequest(
+            dag=dag,
+            settings=settings,
+            base_dir=pipeline.base_dir,
+            output_dir=output_dir,
+            target=target_record(target, Path.cwd()),
+            processes=processes,
+        )
+        ended = run_pipeline(request, Display(progress=not no_progress), prepare_upload())
+        out.write(ended_text(ended, as_json))
+    return EXIT_CODES[ended.result.status]
 
 
-def _warm(
+def _prestarted(
     target: str, executor: str | None, ray_address: str | None, dry_run: bool, html: bool
 ) -> "AbstractContextManager[WarmProcesses | None]":
     """For a single notebook: its processes import while this one does, which takes as long as the notebook's start."""
@@ -187,32 +182,11 @@ def check_engine(executor: str, ray_address: str | None, num_cpus: int | None) -
         raise click.UsageError("--num-cpus is for a Ray of our own; the cluster at --ray-address has its own number")
 
 
-def engine_of(settings: "SettingsRecord") -> "StartExecutor":
-    """Starts the engine that a run was asked to run on."""
-    from pynb_dag_runner.executors import executor_factory
-
-    return executor_factory(settings.executor, num_cpus=settings.num_cpus, ray_address=settings.ray_address)
-
-
-def run_console(
-    dag: "Dag", *, live: bool, silent: bool, attempts_before: Mapping[str, int] | None = None
-) -> "RunConsole":
-    """The listener for this run; a live view only where stderr is a terminal, and never across a debugger's prompt.
-
-    Args:
-        attempts_before: of a resumed run, for each task how many attempts were made before.
-    """
-    from pynb_dag_runner.reports.console import RunConsole
-
-    before = attempts_before or {}
-    attempts = {task.name: before.get(task.name, 0) + task.options.retries + 1 for task in dag.tasks}
-    return RunConsole(sys.stderr, max_attempts=attempts, live=live and sys.stderr.isatty(), silent=silent)
-
-
-def result_text(result: "RunResult", duration_s: float | None, upload: Uploader | None, as_json: bool) -> str:
-    """What stands on stdout when a run has ended; it is uploaded before, if that is wanted."""
-    uploaded = upload_now(upload, result.folder, result.status)
-    return json_text(result_document(result, duration_s) | uploaded) if as_json else f"{result.folder}\n"
+def ended_text(ended: "EndedRun", as_json: bool) -> str:
+    """What stands on stdout when a run has ended."""
+    if not as_json:
+        return f"{ended.result.folder}\n"
+    return json_text(result_document(ended.result, ended.duration_s) | ended.after)
 
 
 def result_document(result: "RunResult", duration_s: float | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import inspect
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pynb_dag_runner.events import AttemptStarted, AttemptWaits
+from pynb_dag_runner.execute.clock import Clock
 from pynb_dag_runner.executors.base import Handle, JobEnded, Limits, Resources
 from pynb_dag_runner.model.graph import Dag, NotebookSource, Task
 from pynb_dag_runner.model.outcomes import Failure, Outcome
@@ -85,11 +85,15 @@ class RunLimit:
     over: bool = False
 
     @classmethod
-    def of(cls, timeout_s: float | None, now: datetime) -> "RunLimit | None":
+    def of(cls, timeout_s: float | None, clock: Clock) -> "RunLimit | None":
         """The limit of a run that starts now."""
         if timeout_s is None:
             return None
-        return cls(timeout_s=timeout_s, at=time.monotonic() + timeout_s, deadline=now + timedelta(seconds=timeout_s))
+        return cls(
+            timeout_s=timeout_s,
+            at=clock.monotonic() + timeout_s,
+            deadline=clock.now() + timedelta(seconds=timeout_s),
+        )
 
     @property
     def words(self) -> str:

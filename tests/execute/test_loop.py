@@ -9,7 +9,8 @@ import pytest
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, read_run
 from pynb_dag_runner.events import AttemptEnded, Event
-from pynb_dag_runner.execute.runner import RunResult, run_dag
+from pynb_dag_runner.execute.request import RunRequest
+from pynb_dag_runner.execute.runner import RunResult, execute_run
 from pynb_dag_runner.executors.base import Job, JobEnded, JobEvent
 from pynb_dag_runner.executors.inline import InlineExecutor
 from pynb_dag_runner.run_folder import paths
@@ -59,13 +60,15 @@ def run_forgetfully(tmp_path: Path, losses: int, damage: Any = None) -> RunResul
             (pickle,) = tmp_path.glob(f"p/*/tasks/make/attempt-1/{paths.RETURN_PICKLE}")
             damage(pickle)
 
-    return run_dag(
-        pipeline.build(),
-        output_dir=tmp_path,
-        executor=lambda *_: Forgetful(),
-        settings=SettingsRecord(executor="inline"),
-        base_dir=tmp_path,
-        listeners=[listen],
+    return execute_run(
+        RunRequest(
+            dag=pipeline.build(),
+            output_dir=tmp_path,
+            executor=lambda *_: Forgetful(),
+            settings=SettingsRecord(executor="inline"),
+            base_dir=tmp_path,
+            listeners=[listen],
+        )
     )
 
 
@@ -80,14 +83,15 @@ def test_an_interruption_that_someone_swallowed_is_raised_again(tmp_path: Path) 
             return InlineExecutor()
         raise AssertionError
 
+    request = RunRequest(
+        dag=pipeline.build(),
+        output_dir=tmp_path,
+        executor=start,
+        settings=SettingsRecord(executor="inline"),
+        base_dir=tmp_path,
+    )
     with pytest.raises(KeyboardInterrupt):
-        run_dag(
-            pipeline.build(),
-            output_dir=tmp_path,
-            executor=start,
-            settings=SettingsRecord(executor="inline"),
-            base_dir=tmp_path,
-        )
+        execute_run(request)
     assert list((tmp_path / "p").iterdir()) == []
 
 

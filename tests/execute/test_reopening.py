@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 
 from pynb_dag_runner import Pipeline, PipelineDefinition, RunFolderError, RunStatus, UsageError, read_run
 from pynb_dag_runner.define.parameters import Text
+from pynb_dag_runner.execute.clock import SystemClock
 from pynb_dag_runner.execute.kept_values import UnavailableValueError, check_own, read_kept_value
 from pynb_dag_runner.execute.reopening import prepare, reopened
+from pynb_dag_runner.execute.request import RunRequest
 from pynb_dag_runner.execute.run_records import given_again, given_records
-from pynb_dag_runner.execute.runner import resume_dag, run_dag
-from pynb_dag_runner.executors import executor_factory
+from pynb_dag_runner.execute.runner import execute_run
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptRecord, SettingsRecord
 from pynb_dag_runner.secrets.masking import NO_SECRETS
@@ -200,26 +202,37 @@ def test_a_resume_that_died_at_once_leaves_a_folder_that_says_so(tmp_path: Path)
     assert [attempt.outcome for attempt in again.tasks["task"].attempts] == ["SUCCEEDED", "FAILED"]
 
 
-class BackwardClock:
+class BackwardClock(SystemClock):
     """Each look at it, it is an hour earlier."""
 
     def __init__(self) -> None:
-        self.now = datetime(2020, 11, 23, 12, tzinfo=UTC)
+        self.time = datetime(2020, 11, 23, 12, tzinfo=UTC)
 
-    def __call__(self) -> datetime:
-        self.now -= timedelta(hours=1)
-        return self.now
+    def now(self) -> datetime:
+        self.time -= timedelta(hours=1)
+        return self.time
+
+
+class LaterClock(SystemClock):
+    """Is ahead."""
+
+    def __init__(self, by: timedelta) -> None:
+        self.by = by
+
+    def now(self) -> datetime:
+        return super().now() + self.by
 
 
 def test_a_clock_that_goes_backwards_makes_no_negative_durations(tmp_path: Path) -> None:
     pipeline = one_task(tmp_path, fail, retries=2, retry_delay_s=0.01)
-    options: dict[str, Any] = {"executor": executor_factory("inline"), "settings": INLINE, "base_dir": tmp_path}
-    result = run_dag(pipeline.build(), output_dir=tmp_path, clock=BackwardClock(), **options)
+    request = RunRequest(
+        dag=pipeline.build(), output_dir=tmp_path, clock=BackwardClock(), settings=INLINE, base_dir=tmp_path
+    )
+    result = execute_run(request)
     with reopened(result.folder) as run:
         assert run.end is not None
         assert run.end >= run.start
-        preparation = prepare(run, pipeline.build(), tmp_path)
-        resume_dag(preparation, clock=BackwardClock(), **options)
+        execute_run(replace(request, clock=BackwardClock(), resumed=prepare(run, request.dag, tmp_path)))
     run = read_run(result.folder)
     assert run.end is not None
     assert run.record.resumes[0].start >= run.record.resumes[0].previous_end >= run.start
@@ -238,14 +251,14 @@ def die() -> None:
 
 
 def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(tmp_path: Path) -> None:
-    result = run_dag(
-        one_task(tmp_path, die).build(),
+    request = RunRequest(
+        dag=one_task(tmp_path, die).build(),
         output_dir=tmp_path,
         clock=BackwardClock(),
-        executor=executor_factory("process", num_cpus=1),
-        settings=SettingsRecord(executor="process"),
+        settings=SettingsRecord(executor="process", num_cpus=1),
         base_dir=tmp_path,
     )
+    result = execute_run(request)
     (attempt,) = result.tasks["task"].attempts
     assert attempt.outcome == "CRASHED"
     assert attempt.start is not None
@@ -255,7 +268,7 @@ def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(
 def test_a_worker_s_clock_that_is_set_back_makes_no_negative_durations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_module, "_now", BackwardClock())
+    monkeypatch.setattr(attempt_module, "_now", BackwardClock().now)
     result = one_task(tmp_path, succeed).run(output_dir=tmp_path, executor="inline", progress=False)
     (path,) = result.folder.glob("tasks/task/attempt-1/attempt.json")
     record = AttemptRecord.model_validate_json(path.read_bytes())
@@ -266,10 +279,9 @@ def test_time_between_drivers_is_no_time_of_the_run(tmp_path: Path) -> None:
     pipeline = one_task(tmp_path, fail)
     result = pipeline.run(output_dir=tmp_path, executor="inline", progress=False)
     days = timedelta(days=3)
-    later: dict[str, Any] = {"executor": executor_factory("inline"), "settings": INLINE, "base_dir": tmp_path}
+    request = RunRequest(dag=pipeline.build(), settings=INLINE, base_dir=tmp_path, clock=LaterClock(days))
     with reopened(result.folder) as run:
-        preparation = prepare(run, pipeline.build(), tmp_path)
-        resumed = resume_dag(preparation, clock=lambda: datetime.now(UTC) + days, **later)
+        resumed = execute_run(replace(request, resumed=prepare(run, request.dag, tmp_path)))
     run = read_run(resumed.folder)
     assert run.end is not None
     assert run.end - run.start > days
