@@ -1,4 +1,4 @@
-"""One way from a checked pipeline to its result, for programs and the command line."""
+"""Run or resume a checked pipeline and show it: the one way, for Python programs and for the command line."""
 
 import sys
 from collections.abc import Callable, Iterator

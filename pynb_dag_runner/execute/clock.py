@@ -1,4 +1,4 @@
-"""The two clocks of a run, behind one seam: tests bring a clock of their own."""
+"""Tell the time of day, and how much time has passed. One seam holds both clocks, so that tests can bring their own."""
 
 import time
 from datetime import UTC, datetime

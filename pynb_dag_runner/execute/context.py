@@ -1,4 +1,4 @@
-"""What is known of a run when its first task starts, and does not change until its last one has ended."""
+"""Hold what is known of a run when its first task starts, and does not change until its last task has ended."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is said of a run: each event goes into the run folder first, and to listeners then."""
+"""Record what happens in a run, then tell it to listeners."""
 
 from pynb_dag_runner import events
 from pynb_dag_runner.execute.context import RunContext

@@ -192,7 +192,7 @@ class RunLoop:
                 attempt.host, attempt.pid = host, pid
             case JobKept(handle=handle):
                 self._submission.take_kept(attempt, handle)
-            case JobMessage(message=AttemptBegan(time=start, pid=pid)):
+            case JobMessage(message=AttemptBegan(time=start, pid=pid)) if not attempt.ended:
                 attempt.began(start, pid, self._clock.monotonic())
                 self._watched[event.key] = attempt
                 self._journal.say(attempt.started(start))
@@ -203,7 +203,7 @@ class RunLoop:
                     attempt.force_at = None
             case JobMessage(message=FilePart() as part):
                 self._journal.writer.part(self._folder(attempt), part.path, part.data, last=part.last)
-            case JobMessage(message=AttemptFinished() as finished):
+            case JobMessage(message=AttemptFinished() as finished) if not attempt.ended:
                 self._submission.take_outputs(attempt, finished)
                 why = attempt.explained(finished.outcome, finished.failure)
                 self._attempt_ended(attempt, finished.outcome, why, finished.time)

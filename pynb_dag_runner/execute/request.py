@@ -1,4 +1,4 @@
-"""What is asked for when a run starts, and what the steps of the run make for each other."""
+"""Hold what is asked for when a run starts, and what the steps of the run make for each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A run, new or resumed, as a list of steps: from its folder to its report."""
+"""Take the steps of a run, new or resumed, in their order: from its folder to its report."""
 
 import signal
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""The steps of a run, each a function of what the steps before it have made: from the run folder to the report.
+"""Do the single steps of a run, from its folder to its report. Each step uses what the steps before it have made.
 
-A step that is a context manager has something to undo: that is done when the run is over, whatever came of it, the last
-step's first. In which order the steps are taken stands in :mod:`pynb_dag_runner.execute.runner`.
+A step that is a context manager has something to undo: that is done when the run is over, whatever came of it, in the
+opposite order. The order of the steps stands in :mod:`pynb_dag_runner.execute.runner`.
 """
 
 import contextlib

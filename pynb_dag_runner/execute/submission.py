@@ -1,4 +1,4 @@
-"""How attempts become jobs of the engine: with the values that their tasks are given, put anew where one was lost."""
+"""Give attempts to the engine as jobs, with the values that their tasks need; give it a lost value again."""
 
 from functools import partial
 from pathlib import Path
