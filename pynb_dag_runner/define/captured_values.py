@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
+from pynb_dag_runner.model.nested_values import rebuilt
 from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.processes.module_files import is_known
 from pynb_dag_runner.processes.pickling import dumps, is_data, names_read
@@ -94,25 +95,15 @@ def _shown(value: Any) -> str:
 
 def copied(value: Any) -> Any:
     """A value whose lists, tuples, sets and dicts are new ones; what else is in them is the same."""
-    return _copied(value, {})
+    made: dict[int, Any] = {}
 
+    def part(item: Any) -> Any:
+        return rebuilt(item, part, made) if type(item) in (list, dict, tuple, set) else item
 
-def _copied(value: Any, made: dict[int, Any]) -> Any:
-    if id(value) in made:
-        return made[id(value)]
-    if type(value) is list:
-        items: list[Any] = []
-        made[id(value)] = items  # it may contain itself
-        items.extend(_copied(item, made) for item in value)
-        return items
-    if type(value) is dict:
-        table: dict[Any, Any] = {}
-        made[id(value)] = table
-        table.update((key, _copied(item, made)) for key, item in value.items())
-        return table
-    if type(value) is tuple:
-        return tuple(_copied(item, made) for item in value)
-    return set(value) if type(value) is set else value
+    try:
+        return part(value)
+    except RecursionError:
+        return value  # a pipeline with it is refused by the checks
 
 
 def unpicklable_variable(function: Callable[..., Any]) -> str | None:

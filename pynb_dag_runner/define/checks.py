@@ -15,7 +15,8 @@ from pynb_dag_runner.define.parameters import notebook_problems
 from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError
 from pynb_dag_runner.executors.base import Resources
 from pynb_dag_runner.model.graph import FunctionSource, NotebookSource, Task
-from pynb_dag_runner.model.references import instances_in, references_in, replace_references, shown_references_in
+from pynb_dag_runner.model.nested_values import instances_in
+from pynb_dag_runner.model.references import references_in, replace_references, shown_references_in
 from pynb_dag_runner.notebooks.source_code import source_code
 from pynb_dag_runner.processes.module_files import known_files
 from pynb_dag_runner.processes.pickling import dumps
@@ -157,8 +158,7 @@ def _without_references(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], 
         try:
             plain[name] = replace_references(value, lambda reference: None)
         except RecursionError:
-            reason = "in a value that contains itself or is nested too deeply"
-            problems.append(f"parameter {name!r} holds another task's output {reason}")
+            problems.append(f"parameter {name!r} holds another task's output in a value that is nested too deeply")
     return plain, problems
 
 

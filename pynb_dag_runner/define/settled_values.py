@@ -11,6 +11,8 @@ from typing import Any
 import pydantic
 import pydantic_core
 
+from pynb_dag_runner.model.nested_values import rebuilt
+
 
 def settled(value: Any, base: Path) -> Any:
     """A copy of ``value`` with relative paths taken from ``base``, and time zones of the standard library.
@@ -34,20 +36,10 @@ def _settled(value: Any, base: Path, made: dict[int, Any]) -> Any:
     if isinstance(value, datetime | time) and isinstance(value.tzinfo, pydantic_core.TzInfo):
         offset = value.tzinfo.utcoffset(None)
         return value.replace(tzinfo=timezone(offset or timedelta()))
+    if type(value) in (list, dict, tuple, set, frozenset):
+        return rebuilt(value, lambda item: _settled(item, base, made), made)
     if id(value) in made:
         return made[id(value)]
-    if type(value) is list:
-        items: list[Any] = []
-        made[id(value)] = items
-        items.extend(_settled(item, base, made) for item in value)
-        return items
-    if type(value) is dict:
-        table: dict[Any, Any] = {}
-        made[id(value)] = table
-        table.update((_settled(key, base, made), _settled(item, base, made)) for key, item in value.items())
-        return table
-    if type(value) in (tuple, set, frozenset):
-        return type(value)(_settled(item, base, made) for item in value)
     return _settled_object(value, base, made)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from pynb_dag_runner.define.parameters import ParameterSpec
 from pynb_dag_runner.model.graph import FunctionSource, NotebookSource, Task, unknown_name
-from pynb_dag_runner.model.references import OutputReference, instances_in, references_in, replace_references
+from pynb_dag_runner.model.nested_values import instances_in
+from pynb_dag_runner.model.references import OutputReference, references_in, replace_references
 from pynb_dag_runner.model.text import short_repr
 from pynb_dag_runner.notebooks.declared_parameters import fits, may_become
 from pynb_dag_runner.notebooks.python_cells import python_of

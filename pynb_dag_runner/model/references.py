@@ -5,11 +5,12 @@ refused, so that no text, no condition and no file name is ever made of the refe
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pynb_dag_runner.errors import OutputNotKnownError, TaskIsNoValueError
+from pynb_dag_runner.model.nested_values import instances_in, replaced
 
 
 class Producer(Protocol):
@@ -126,9 +127,6 @@ class TaskElsewhere:
     __fspath__ = __index__ = __int__ = __float__ = __add__ = __radd__ = _refuse
 
 
-_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
-"""Of these there are many, and to ask an abstract class for each takes most of a walk's time."""
-_Kind = TypeVar("_Kind")
 _SHOWN = re.compile(
     r"""<(?:output\ (?P<output>'[^']*'|"[^"]*")\ of\ task\ |Task\ )(?P<task>'[^']*'|"[^"]*")(?:\ \(\w+\))?>""",
     re.VERBOSE,
@@ -138,24 +136,6 @@ _SHOWN = re.compile(
 def references_in(value: Any) -> Iterator[OutputReference]:
     """Every output reference inside nested dicts, lists and tuples, in order of appearance."""
     return instances_in(value, OutputReference)
-
-
-def instances_in(value: Any, kind: type[_Kind] | tuple[type[_Kind], ...]) -> Iterator[_Kind]:
-    """Every ``kind`` inside nested dicts (their keys, too), lists, tuples and sets, in order of appearance.
-
-    The walk keeps its own stack, so deep nesting can't exhaust Python's; a container inside itself is walked once.
-    """
-    stack, seen = [value], set[int]()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, kind):
-            yield item
-        elif type(item) not in _SCALARS and isinstance(item, list | tuple | set | frozenset | Mapping):
-            if id(item) in seen:
-                continue
-            seen.add(id(item))
-            children = [part for pair in item.items() for part in pair] if isinstance(item, Mapping) else list(item)
-            stack.extend(reversed(children))
 
 
 def shown_references_in(value: Any) -> Iterator[str]:
@@ -170,13 +150,4 @@ def shown_references_in(value: Any) -> Iterator[str]:
 
 def replace_references(value: Any, resolve: Callable[[OutputReference], Any]) -> Any:
     """A copy of ``value`` with each output reference replaced by ``resolve(reference)``."""
-    if isinstance(value, OutputReference):
-        return resolve(value)
-    if next(references_in(value), None) is None:
-        return value
-    if isinstance(value, Mapping):
-        return {key: replace_references(item, resolve) for key, item in value.items()}
-    items = [replace_references(item, resolve) for item in value]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*items)
-    return type(value)(items)
+    return replaced(value, OutputReference, resolve)

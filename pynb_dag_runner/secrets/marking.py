@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import Secret, SecretBytes, SecretStr
 
+from pynb_dag_runner.model.nested_values import instances_in, replaced
 from pynb_dag_runner.model.text import storable
 from pynb_dag_runner.secrets.masking import MIN_CHARACTERS, Redactor
 
@@ -57,36 +58,17 @@ def _named() -> dict[str, str]:
 
 def secrets_in(value: Any) -> Iterator[Any]:
     """The plain values of all secrets in nested lists, tuples, sets and dicts; each container is walked once."""
-    stack, seen = [value], set[int]()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, MARKED):
-            yield item.get_secret_value()
-        elif isinstance(item, Mapping | list | tuple | set | frozenset) and id(item) not in seen:
-            seen.add(id(item))
-            stack.extend(item.values() if isinstance(item, Mapping) else item)
+    return (marked.get_secret_value() for marked in instances_in(value, MARKED))
 
 
 def is_secret(value: object) -> bool:
     """Whether there is a secret in ``value``."""
-    return next(secrets_in(value), _NOTHING) is not _NOTHING
-
-
-_NOTHING = object()
+    return any(True for _ in instances_in(value, MARKED))
 
 
 def replace_secrets(value: Any, replace: Callable[[Any], Any]) -> Any:
     """A copy of ``value`` in which ``replace(plain)`` stands for each secret; ``value`` itself if there is none."""
-    if isinstance(value, MARKED):
-        return replace(value.get_secret_value())
-    if not is_secret(value):
-        return value
-    if isinstance(value, Mapping):
-        return {key: replace_secrets(item, replace) for key, item in value.items()}
-    items = [replace_secrets(item, replace) for item in value]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*items)
-    return type(value)(items)
+    return replaced(value, MARKED, lambda marked: replace(marked.get_secret_value()))
 
 
 def revealed(value: Any) -> Any:

@@ -19,6 +19,7 @@ from pynb_dag_runner import tracking
 from pynb_dag_runner.executors.base import JobCancelled, Keep, Waits
 from pynb_dag_runner.executors.project import here
 from pynb_dag_runner.model import json_values
+from pynb_dag_runner.model.nested_values import replaced
 from pynb_dag_runner.model.outcomes import Failure, Outcome
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.processes import marks
@@ -109,7 +110,7 @@ def _make(spec: AttemptSpec, inputs: tuple[Any, ...], destination: Destination) 
     # This machine's environment may name other values than the driver's.
     spec = replace(spec, timeout_s=_time_left_s(spec, start), redactor=redactor_of(texts=spec.redactor.texts))
     writer = destination.writer
-    parameters = {name: _fill(value, inputs) for name, value in spec.parameters.items()}
+    parameters = replaced(dict(spec.parameters), InputSlot, lambda slot: inputs[slot.index])
     record = AttemptRecord(
         task=spec.task,
         number=spec.number,
@@ -335,31 +336,6 @@ def _evaluate_notebook(
             yield from _finish(result, record, destination, spec.redactor)
         finally:
             evaluation.close()
-
-
-def _fill(value: Any, inputs: tuple[Any, ...]) -> Any:
-    """``value`` with input slots replaced by the inputs."""
-    if isinstance(value, InputSlot):
-        return inputs[value.index]
-    if not _has_slot(value):
-        return value  # as it is: it may contain itself
-    if isinstance(value, Mapping):
-        return {key: _fill(item, inputs) for key, item in value.items()}
-    items = [_fill(item, inputs) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-
-
-def _has_slot(value: Any) -> bool:
-    """Whether there is an input slot inside; a container inside itself is walked once."""
-    stack, seen = [value], set[int]()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, InputSlot):
-            return True
-        if isinstance(item, Mapping | list | tuple | set | frozenset) and id(item) not in seen:
-            seen.add(id(item))
-            stack.extend(item.values() if isinstance(item, Mapping) else item)
-    return False
 
 
 @contextlib.contextmanager

@@ -279,12 +279,20 @@ def test_a_function_receives_a_list_that_contains_itself(tmp_path: Path) -> None
     assert result.tasks["f"].outputs == {"return": [2, True, True]}
 
 
-def test_an_output_in_a_list_that_contains_itself_is_refused(tmp_path: Path) -> None:
+def test_an_output_in_a_list_that_contains_itself_is_received(tmp_path: Path) -> None:
     pipeline = Pipeline("circle", base_dir=tmp_path)
-    circle: list[Any] = [pipeline.function(dict, name="upstream").output()]
+    circle: list[Any] = [pipeline.function(complex, name="upstream", parameters={"real": 1}).output()]
     circle.append(circle)
-    pipeline.function(len, name="f", parameters={"obj": circle})
-    with pytest.raises(
-        PipelineError, match="task 'f': parameter 'obj' holds another task's output in a value that con"
-    ):
+    pipeline.function(lambda value: [value[0] == 1, value[1] is value], name="f", parameters={"value": circle})
+    result = pipeline.run(executor="inline", progress=False, output_dir=tmp_path / "runs")
+    assert result.tasks["f"].outputs == {"return": [True, True]}
+
+
+def test_an_output_in_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    pipeline = Pipeline("deep", base_dir=tmp_path)
+    value: list[Any] = [pipeline.function(dict, name="upstream").output()]
+    for _ in range(10_000):
+        value = [value]
+    pipeline.function(lambda value: value, name="f", parameters={"value": value})
+    with pytest.raises(PipelineError, match=r"parameter 'value' holds another task's output in a value that is nested"):
         pipeline.run(executor="inline", progress=False, output_dir=tmp_path)
