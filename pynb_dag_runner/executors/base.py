@@ -105,18 +105,32 @@ class Waits:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A value as its pickle: the job's process makes it, the driver opens it, and nobody in between does."""
+
+    data: bytes
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStarted:
-    """The job's call runs now, in process ``pid`` of ``host``."""
+    """The job's call runs now, in process ``pid`` of ``host``.
+
+    Attributes:
+        ticks: when that process started, by which it is told from a later one of the same number; None: not known.
+        node: Ray's name of the host; empty without Ray.
+    """
 
     key: str
     host: str
     pid: int
+    ticks: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobMessage:
-    """Something that the job yielded."""
+    """Something that the job yielded; between its process and the driver, as :class:`Pickled`."""
 
     key: str
     message: object
@@ -124,7 +138,7 @@ class JobMessage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobKept:
-    """The job yielded a :class:`Keep`."""
+    """The job yielded a :class:`Keep`. A host's handle is the value itself, :class:`Pickled`; executors keep it."""
 
     key: str
     handle: Handle
@@ -153,6 +167,7 @@ class EngineLost(Exception):
 
 
 JobEvent = JobStarted | JobMessage | JobKept | JobEnded
+"""What is said of a job, by these words on its whole way from the process that runs it to the driver's loop."""
 
 
 class JobCancelled(BaseException):

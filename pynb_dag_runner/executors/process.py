@@ -1,10 +1,10 @@
 """Jobs in processes of this machine, without Ray: they start in a fraction of a second, and where Ray can't."""
 
 import os
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,16 @@ from pynb_dag_runner.executors.base import (
     JobEvent,
     JobKept,
     JobMessage,
-    JobStarted,
-    LimitsOver,
+    Pickled,
     Resources,
 )
 from pynb_dag_runner.executors.gpus import VARIABLE, Gpus, find_gpus
-from pynb_dag_runner.executors.hosts.frames import Frame
-from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
+from pynb_dag_runner.executors.hosts.supervisor import Host, opened
 from pynb_dag_runner.executors.hosts.variables import with_variables
 from pynb_dag_runner.executors.project import PackedProject
 from pynb_dag_runner.executors.watchdog import Watchdog
 from pynb_dag_runner.processes.machine import total_memory_bytes, usable_cpus
-from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.pickling import dumps
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 _MAX_HOSTS_PER_CPU = 16
@@ -111,7 +109,7 @@ class ProcessExecutor:
         host = self._host(job)
         self._running[job.key] = (job, host)
         inputs = [_pickle_of(handle) for handle in job.inputs]
-        host.begin(job.imports, dumps(call), inputs, job.limits, shared=job.shared)
+        host.begin(job.key, job.imports, dumps(call), inputs, job.limits, shared=job.shared)
 
     def _host(self, job: Job) -> Host:
         for host in sorted(self._idle, key=lambda host: host.shared, reverse=job.shared):
@@ -138,21 +136,18 @@ class ProcessExecutor:
 
     def _take(self, job: Job, host: Host) -> None:
         """Everything that one host has to say now."""
-        while (step := host.step()) is not None:
-            match step:
-                case Ended(death=death, exceeded=exceeded):
-                    cancelled = job.key in self._cancelled
-                    self._events.append(JobEnded(key=job.key, death=death, cancelled=cancelled, exceeded=exceeded))
+        while (event := host.step()) is not None:
+            match event:
+                case JobEnded():
+                    self._events.append(replace(event, cancelled=job.key in self._cancelled))
                     self._release(job, host)
                     return
-                case (Frame.STARTED, _):
-                    self._events.append(JobStarted(key=job.key, host=socket.gethostname(), pid=host.pid))
-                case (Frame.UNLIMITED, _):
-                    self._events.append(JobMessage(key=job.key, message=LimitsOver()))
-                case (Frame.KEPT, content):
-                    self._events.append(JobKept(key=job.key, handle=self._keep(content)))
-                case (_, content):
-                    self._events.append(JobMessage(key=job.key, message=loads(content)))
+                case JobKept(handle=Pickled(data)):
+                    self._events.append(replace(event, handle=self._keep(data)))
+                case JobMessage():
+                    self._events.append(opened(event))
+                case _:
+                    self._events.append(event)
 
     def _release(self, job: Job, host: Host) -> None:
         del self._running[job.key]

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,20 +22,19 @@ from pynb_dag_runner.executors.base import (
     JobKept,
     JobMessage,
     JobStarted,
-    LimitsOver,
     Resources,
 )
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosts.supervisor import Ended
+from pynb_dag_runner.executors.hosts.supervisor import opened
 from pynb_dag_runner.executors.on_ray import joining
 from pynb_dag_runner.executors.on_ray.errors import death_of, lost_input
 from pynb_dag_runner.executors.on_ray.node_worker import SharedProject, relay
-from pynb_dag_runner.executors.on_ray.relay import Began, Request, ValueFollows, send_signal
+from pynb_dag_runner.executors.on_ray.relay import Request, send_signal
 from pynb_dag_runner.executors.on_ray.session import RaySession, only_on, task_options
 from pynb_dag_runner.executors.on_ray.starting import Way
 from pynb_dag_runner.executors.on_ray.tokens import Tokens
 from pynb_dag_runner.executors.project import PackedProject
-from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.pickling import dumps
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 _WINDOW_PER_CPU = 8
@@ -74,7 +74,7 @@ class ClusterRayExecutor:
         self._in_flight: dict[Resources, int] = {}
         self._jobs: dict[Any, Job] = {}
         self._generators: dict[str, Any] = {}
-        self._processes: dict[str, Began] = {}
+        self._processes: dict[str, JobStarted] = {}
         self._next_is_kept: set[str] = set()
         self._cancelled: set[str] = set()
         self._dropped: list[JobEvent] = []
@@ -109,6 +109,7 @@ class ClusterRayExecutor:
     def _hand_over(self, job: Job) -> None:
         needed = job.resources
         request = Request(
+            key=job.key,
             imports=job.imports,
             shared=job.shared,
             call=dumps(job.call),
@@ -149,26 +150,25 @@ class ClusterRayExecutor:
             if job.key in self._next_is_kept:
                 self._next_is_kept.discard(job.key)
                 return JobKept(key=job.key, handle=self._store.keep(reference))
-            item = self._ray.get(reference)
+            event: JobEvent = self._ray.get(reference)
         except StopIteration:
-            return self._end(generator, Ended())
+            return self._end(generator, JobEnded(key=job.key))
         except Exception as error:  # noqa: BLE001 - every error of Ray's ends the job
             lost = job.key not in self._processes and lost_input(job, error)
-            return self._end(generator, Ended(death=death_of(error)), lost=lost)
-        match item:
-            case Began(host=host, pid=pid):
-                self._processes[job.key] = item
-                return JobStarted(key=job.key, host=host, pid=pid)
-            case ValueFollows():
+            return self._end(generator, JobEnded(key=job.key, death=death_of(error), lost_input=lost))
+        match event:
+            case JobStarted():
+                self._processes[job.key] = event
+            case JobKept():
                 self._next_is_kept.add(job.key)
                 return None
-            case LimitsOver():
-                return JobMessage(key=job.key, message=item)
-            case Ended():
-                return self._end(generator, item)
-        return JobMessage(key=job.key, message=loads(item))
+            case JobMessage():
+                return opened(event)
+            case JobEnded():
+                return self._end(generator, event)
+        return event
 
-    def _end(self, generator: Any, ended: Ended, *, lost: bool = False) -> JobEnded:
+    def _end(self, generator: Any, ended: JobEnded) -> JobEnded:
         job = self._jobs.pop(generator)
         self._generators.pop(job.key)
         self._processes.pop(job.key, None)
@@ -176,13 +176,7 @@ class ClusterRayExecutor:
         waiting = self._waiting.get(job.resources)
         if waiting:
             self._hand_over(waiting.popleft())
-        return JobEnded(
-            key=job.key,
-            death=ended.death,
-            cancelled=job.key in self._cancelled,
-            exceeded=ended.exceeded,
-            lost_input=lost,
-        )
+        return replace(ended, cancelled=job.key in self._cancelled)
 
     def cancel(self, key: str, *, force: bool = False) -> None:
         """Signal the job's process, on whatever node it is; one that is not running yet is left to Ray."""

@@ -16,9 +16,8 @@ import psutil
 import pytest
 
 from pynb_dag_runner import Pipeline, RunStatus
-from pynb_dag_runner.executors.base import Limits
-from pynb_dag_runner.executors.hosts.frames import Frame
-from pynb_dag_runner.executors.hosts.supervisor import Ended, Host, HostServer
+from pynb_dag_runner.executors.base import JobEnded, JobMessage, Limits
+from pynb_dag_runner.executors.hosts.supervisor import Host, HostServer, opened
 from pynb_dag_runner.processes.fork_server.client import ForkServer, ask
 from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 from pynb_dag_runner.processes.module_files import own_imports
@@ -35,18 +34,20 @@ def new_host(request: pytest.FixtureRequest, directory: PrivateDirectory) -> Ite
     server.close()
 
 
-def said_by(host: Host, call: Callable[[], Generator[object]], limits: Limits | None = None) -> tuple[list[Any], Ended]:
+def said_by(
+    host: Host, call: Callable[[], Generator[object]], limits: Limits | None = None
+) -> tuple[list[Any], JobEnded]:
     """What a job says, and how it ended."""
     import cloudpickle
 
-    host.begin(own_imports(), cloudpickle.dumps(call), [], limits or Limits())
+    host.begin("job", own_imports(), cloudpickle.dumps(call), [], limits or Limits())
     messages: list[Any] = []
     while True:
         match host.step(10.0):
-            case Ended() as ended:
+            case JobEnded() as ended:
                 return messages, ended
-            case (Frame.MESSAGE, content):
-                messages.append(cloudpickle.loads(content))
+            case JobMessage() as said:
+                messages.append(opened(said).message)
             case _:
                 continue
 
@@ -107,8 +108,8 @@ def where() -> Generator[object]:
 
 def test_the_next_job_starts_where_the_first_one_did(new_host: Callable[[], Host]) -> None:
     host = new_host()
-    assert said_by(host, changes_everything) == ([True], Ended())
-    assert said_by(host, where) == ([str(Path.cwd())], Ended())
+    assert said_by(host, changes_everything) == ([True], JobEnded(key="job"))
+    assert said_by(host, where) == ([str(Path.cwd())], JobEnded(key="job"))
     host.close()
 
 
@@ -127,7 +128,7 @@ def registers() -> Generator[object]:
 def test_exit_handlers_run_and_files_are_flushed(new_host: Callable[[], Host]) -> None:
     host = new_host()
     ((path,), ended) = said_by(host, registers)
-    assert ended == Ended()
+    assert ended == JobEnded(key="job")
     host.close()
     assert path.read_text() == "never closed, at exit"
 
@@ -185,7 +186,7 @@ def test_what_the_server_imported_is_not_the_job_s_memory(new_host: Callable[[],
     host = new_host()
     messages, ended = said_by(host, holds_memory, Limits(memory_bytes=30_000_000))
     host.close()
-    assert (messages, ended) == (["before", 20_000_000], Ended())
+    assert (messages, ended) == (["before", 20_000_000], JobEnded(key="job"))
 
 
 def uses_processes(way: str) -> list[int]:

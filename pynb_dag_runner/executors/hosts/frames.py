@@ -1,4 +1,7 @@
-"""The messages between a host process and its supervisor: a byte that says what it is, then perhaps a content."""
+"""How a host's words go over its connection: a byte that says what it is, then perhaps a content.
+
+Only hosts and supervisors know these bytes: what a supervisor returns are the words of ``executors/base.py``.
+"""
 
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -17,7 +20,7 @@ class Frame(Enum):
     UNLIMITED = b"U"
     """The job's limits do not hold any more; no content."""
     WAITING = b"W"
-    """Something that the job yielded; its limits hold from the next message on."""
+    """What the job waits for, as UTF-8 text; its limits hold from the next message on."""
     KEPT = b"K"
     """A value to keep."""
     SPENT = b"X"

@@ -132,7 +132,7 @@ def _make(connection: Connection, payload: bytes, inputs: list[bytes], cancellat
             if isinstance(message, Keep):
                 Frame.KEPT.send(connection, message.pickled or dumps(message.value))
             elif isinstance(message, Waits):
-                Frame.WAITING.send(connection, dumps(message))
+                Frame.WAITING.send(connection, message.what.encode())
             elif isinstance(message, LimitsOver):
                 Frame.UNLIMITED.send(connection)
             else:

@@ -4,16 +4,28 @@ import contextlib
 import math
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Literal
 
-from pynb_dag_runner.executors.base import Limits
+from pynb_dag_runner.executors.base import (
+    Handle,
+    JobEnded,
+    JobEvent,
+    JobKept,
+    JobMessage,
+    JobStarted,
+    Limits,
+    LimitsOver,
+    Pickled,
+    Waits,
+)
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
 from pynb_dag_runner.executors.hosts.frames import Frame, received
 from pynb_dag_runner.model.quantities import more_memory_than_declared
@@ -29,8 +41,8 @@ from pynb_dag_runner.processes.fork_server.client import (
 )
 from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 from pynb_dag_runner.processes.module_files import Imports
-from pynb_dag_runner.processes.pickling import dumps
-from pynb_dag_runner.processes.process_table import describe_exit, end_marked, tree_memory_bytes
+from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.process_table import describe_exit, end_marked, start_of, tree_memory_bytes
 
 HOST = "pynb_dag_runner.executors.hosts.host"
 """The module that a host runs."""
@@ -43,14 +55,6 @@ _IMPORT_BOUND_S = 60.0
 """What a job may import for, beside its limit, before its own work begins."""
 _MEMORY_PERIOD_S = 0.25
 _NEVER_S = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """A host's job is over; see :class:`~pynb_dag_runner.executors.base.JobEnded`."""
-
-    death: str | None = None
-    exceeded: Literal["time", "memory"] | None = None
 
 
 class Host:
@@ -86,6 +90,7 @@ class Host:
         self._poll = select.poll()
         for waitable in (self._connection.fileno(), self._end):
             self._poll.register(waitable, select.POLLIN)
+        self._key = ""
         self._limits = Limits()
         self._watch = _Watch(self.pid, self._limits)
         self._has_spoken = False
@@ -116,17 +121,18 @@ class Host:
         return self.alive and known and (shared or not self.shared)
 
     def begin(
-        self, imports: Imports, payload: bytes, inputs: list[bytes], limits: Limits, *, shared: bool = False
+        self, key: str, imports: Imports, payload: bytes, inputs: list[bytes], limits: Limits, *, shared: bool = False
     ) -> None:
         """Give it a job that it takes.
 
         Args:
+            key: the job's.
             imports: how it finds the modules.
             payload: the pickled call.
             inputs: pickled arguments.
             shared: in the host's process itself, which is used for such jobs alone from then on.
         """
-        self._limits = limits
+        self._key, self._limits = key, limits
         self._watch = _Watch(self.pid, limits)
         self._has_spoken = False
         with contextlib.suppress(ConnectionError):  # it died; the next step says so
@@ -135,11 +141,8 @@ class Host:
             self._told += [news] if news else []
         self.shared = self.shared or shared
 
-    def step(self, timeout_s: float = 0.0) -> tuple[Frame, bytes] | Ended | None:
-        """What happened next; None if nothing did within ``timeout_s``.
-
-        STARTED, MESSAGE, WAITING, UNLIMITED and KEPT come as they are; the job's end as :class:`Ended`.
-        """
+    def step(self, timeout_s: float = 0.0) -> JobEvent | None:
+        """What happened next to its job; None if nothing did within ``timeout_s``."""
         ready = self._poll.poll(math.ceil(min(timeout_s, self.next_look_s()) * 1000))
         if any(descriptor != self._end for descriptor, _ in ready):
             with contextlib.suppress(EOFError, ConnectionError):
@@ -151,33 +154,43 @@ class Host:
             return self._death(exceeded)
         return None
 
-    def _taken(self, frame: Frame, content: bytes) -> tuple[Frame, bytes] | Ended | None:
-        # With its first message a job says that its own work begins: until then it may have imported for seconds.
-        if frame is Frame.STARTED:
-            self._watch.expect()
-        if frame is Frame.MESSAGE and not self._has_spoken:
-            self._has_spoken = True
-            self._watch.begin()
-        if frame is Frame.WAITING:
-            self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
-        if frame is Frame.SPENT:
-            self._spent = True
-            return None
-        if frame is Frame.UNLIMITED:
-            self._watch = _Watch(self.pid, Limits())
-        if frame is Frame.ENDED:
-            return Ended()
-        if frame is Frame.FAILED:
-            return Ended(death=content.decode())
-        return frame, content
+    def _taken(self, frame: Frame, content: bytes) -> JobEvent | None:
+        match frame:
+            case Frame.STARTED:
+                self._watch.expect()
+                started = start_of(self.pid)
+                return JobStarted(key=self._key, host=socket.gethostname(), pid=self.pid, ticks=started)
+            case Frame.SPENT:
+                self._spent = True
+                return None
+            case Frame.MESSAGE:
+                # With its first one a job says that its own work begins: until then it may have imported for seconds.
+                if not self._has_spoken:
+                    self._has_spoken = True
+                    self._watch.begin()
+                return JobMessage(key=self._key, message=Pickled(content))
+            case Frame.WAITING:
+                self._watch, self._has_spoken = _Watch(self.pid, self._limits), False
+                return JobMessage(key=self._key, message=Waits(content.decode()))
+            case Frame.UNLIMITED:
+                self._watch = _Watch(self.pid, Limits())
+                return JobMessage(key=self._key, message=LimitsOver())
+            case Frame.KEPT:
+                return JobKept(key=self._key, handle=Handle(Pickled(content)))
+            case Frame.ENDED:
+                return JobEnded(key=self._key)
+            case Frame.FAILED:
+                return JobEnded(key=self._key, death=content.decode())
 
-    def _death(self, exceeded: Literal["time", "memory"] | None = None) -> Ended:
+    def _death(self, exceeded: Literal["time", "memory"] | None = None) -> JobEnded:
         code = self._process.wait()
         if exceeded == "memory":
-            return Ended(death=self._watch.memory_words(), exceeded="memory")
-        if exceeded == "time":
-            return Ended(death="its process was ended at its timeout", exceeded="time")
-        return Ended(death=f"its process died: {describe_exit(code)}")
+            words = self._watch.memory_words()
+        elif exceeded == "time":
+            words = "its process was ended at its timeout"
+        else:
+            words = f"its process died: {describe_exit(code)}"
+        return JobEnded(key=self._key, death=words, exceeded=exceeded)
 
     def cancel(self) -> None:
         """Raise JobCancelled in its job."""
@@ -200,6 +213,11 @@ class Host:
             end_marked(self._mark)
         if not isinstance(self._process, ForkedProcess):
             os.close(self._end)
+
+
+def opened(event: JobMessage) -> JobMessage:
+    """In the driver: a job's message, unpickled."""
+    return replace(event, message=loads(event.message.data)) if isinstance(event.message, Pickled) else event
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
-from pynb_dag_runner.executors.on_ray.relay import Request, ValueFollows, made, warm_up
+from pynb_dag_runner.executors.base import JobEnded, JobKept
+from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.executors.on_ray.relay import Request, made, warm_up
 from pynb_dag_runner.processes.private_directory import is_same_user
 
 
-def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], Host]) -> Iterator[bytes]:
+def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], Host]) -> Iterator[object]:
     """In the worker of a private Ray: make one call after another for the driver, until that closes the connection.
 
     What calls say goes over the connection; what this yields are the values to keep, each after which follows the word
-    of it there. For each call the last word is :class:`Ended`.
+    of it there. For each call the last word is :class:`JobEnded`.
 
     Args:
         address: path of the driver's socket.
@@ -38,13 +39,13 @@ def serve(address: str, token: bytes, inputs: list[Any], new_host: Callable[[], 
                 request: Request = driver.recv()
             except (EOFError, ConnectionError):
                 return
-            ended = Ended()
+            ended = JobEnded(key=request.key)
             messages = made(request, request.imports, values, new_host)
             for message in messages:
-                if isinstance(message, Ended):
+                if isinstance(message, JobEnded):
                     ended = message
                     continue
-                if isinstance(message, ValueFollows):
+                if isinstance(message, JobKept):
                     yield next(messages)
                 driver.send(message)
             values = []

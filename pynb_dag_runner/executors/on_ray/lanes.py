@@ -15,7 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,15 @@ from pynb_dag_runner.executors.base import (
     JobKept,
     JobMessage,
     JobStarted,
-    LimitsOver,
     Resources,
 )
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL
-from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
+from pynb_dag_runner.executors.hosts.supervisor import Host, opened
 from pynb_dag_runner.executors.on_ray.errors import death_of, lost_input
 from pynb_dag_runner.executors.on_ray.lane_worker import serve
-from pynb_dag_runner.executors.on_ray.relay import Began, Request, ValueFollows, send_signal
+from pynb_dag_runner.executors.on_ray.relay import Request, send_signal
 from pynb_dag_runner.executors.on_ray.session import RaySession, task_options
-from pynb_dag_runner.processes.pickling import dumps, loads
+from pynb_dag_runner.processes.pickling import dumps
 from pynb_dag_runner.processes.private_directory import is_same_user
 
 _PATIENCE_S = 0.05
@@ -65,7 +64,7 @@ class _Lane:
     bound: Job | None = None
     connection: Connection | None = None
     job: Job | None = None
-    process: Began | None = None
+    process: JobStarted | None = None
     stop: int | None = None
     closed: bool = False
 
@@ -199,11 +198,11 @@ class Lanes:
                     with contextlib.suppress(BlockingIOError):
                         self._woken.recv(4096)
                 elif descriptor in self._connected:
-                    self._hear(self._connected[descriptor])
+                    self._receive(self._connected[descriptor])
         while self._over:
             over = self._over.popleft()
-            self._bury(over)
-            self._let_go(over)
+            self._end_lane(over)
+            self._release(over)
         events, self._events = self._events, []
         return events
 
@@ -254,6 +253,7 @@ class Lanes:
         lane.job, lane.process = job, None
         self._by_key[job.key] = lane
         request = Request(
+            key=job.key,
             imports=job.imports,
             shared=job.shared,
             call=dumps(job.call),
@@ -263,8 +263,8 @@ class Lanes:
         with contextlib.suppress(ConnectionError):  # it died; Ray says how
             lane.connection.send(request)
 
-    def _hear(self, lane: _Lane) -> None:
-        """The next that a lane has to say."""
+    def _receive(self, lane: _Lane) -> None:
+        """Take the next event of a lane."""
         assert lane.connection is not None
         try:
             said = lane.connection.recv()
@@ -273,38 +273,34 @@ class Lanes:
         else:
             self._take(lane, said)
 
-    def _take(self, lane: _Lane, said: object) -> None:
+    def _take(self, lane: _Lane, event: JobEvent) -> None:
         job = lane.job
         assert job is not None
-        match said:
-            case bytes():
-                self._events.append(JobMessage(key=job.key, message=loads(said)))
-            case Began(host=host, pid=pid):
-                lane.process = said
-                self._events.append(JobStarted(key=job.key, host=host, pid=pid))
+        match event:
+            case JobStarted():
+                lane.process = event
+                self._events.append(event)
                 if lane.stop is not None:
-                    send_signal(said, lane.stop)
-            case LimitsOver():
-                self._events.append(JobMessage(key=job.key, message=said))
-            case ValueFollows():
-                self._events.append(JobKept(key=job.key, handle=self._store.keep(next(lane.generator))))
-            case Ended():
-                self._ended(lane, job, said)
+                    send_signal(event, lane.stop)
+            case JobMessage():
+                self._events.append(opened(event))
+            case JobKept():
+                self._events.append(replace(event, handle=self._store.keep(next(lane.generator))))
+            case JobEnded():
+                self._ended(lane, event)
                 self._next(lane)
 
-    def _ended(self, lane: _Lane, job: Job, ended: Ended, *, lost: bool = False) -> None:
+    def _ended(self, lane: _Lane, ended: JobEnded) -> None:
         lane.job = lane.bound = lane.process = lane.stop = None
-        del self._by_key[job.key]
-        cancelled = job.key in self._cancelled
-        self._cancelled.discard(job.key)
-        self._events.append(
-            JobEnded(key=job.key, death=ended.death, cancelled=cancelled, exceeded=ended.exceeded, lost_input=lost)
-        )
+        del self._by_key[ended.key]
+        cancelled = ended.key in self._cancelled
+        self._cancelled.discard(ended.key)
+        self._events.append(replace(ended, cancelled=cancelled))
 
-    def _bury(self, lane: _Lane) -> None:
+    def _end_lane(self, lane: _Lane) -> None:
         """The lane's Ray task is over. If nobody asked for that, its job died with it."""
         while not lane.closed and lane.connection and not lane.connection.closed:
-            self._hear(lane)  # its last words
+            self._receive(lane)  # its last words
         if lane.closed:
             return
         waiting = self._waiting.get(lane.shape)
@@ -318,10 +314,10 @@ class Lanes:
             error = lane.finish.exception()
             death = "the Ray worker that it ran under ended" if error is None else death_of(error)
             lost = error is not None and lane.process is None and lost_input(job, error)
-            self._ended(lane, job, Ended(death=death), lost=lost)
+            self._ended(lane, JobEnded(key=job.key, death=death, lost_input=lost))
         self._fill(lane.shape)
 
-    def _let_go(self, lane: _Lane) -> None:
+    def _release(self, lane: _Lane) -> None:
         """Drop what is Ray's. A lane and its ``finish`` know each other, so they would be left to the collector."""
         self._known_to_ray.discard(lane)
         lane.generator = lane.finish = None
@@ -337,7 +333,7 @@ class Lanes:
             return
         self._cancelled.add(key)
         if lane.bound:
-            self._ended(lane, lane.bound, Ended())
+            self._ended(lane, JobEnded(key=key))
             return
         number = signal.SIGKILL if force else CANCEL_SIGNAL
         lane.stop = number
@@ -351,7 +347,7 @@ class Lanes:
         for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
             self._close(lane)
         for lane in list(self._known_to_ray):
-            self._let_go(lane)
+            self._release(lane)
         self._listener.close()
         self._woken.close()
         self._wake.close()

@@ -6,14 +6,11 @@ in modules that only the host finds.
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from pynb_dag_runner.executors.base import Limits, LimitsOver
-from pynb_dag_runner.executors.hosts.frames import Frame
-from pynb_dag_runner.executors.hosts.supervisor import Ended, Host
+from pynb_dag_runner.executors.base import Handle, JobEnded, JobEvent, JobKept, JobStarted, Limits, Pickled
+from pynb_dag_runner.executors.hosts.supervisor import Host
 from pynb_dag_runner.executors.hosts.variables import changed_since, with_variables
 from pynb_dag_runner.processes.module_files import Imports
 from pynb_dag_runner.processes.pickling import dumps
@@ -27,6 +24,7 @@ RESCUE_BOUND_S = 120.0
 class Request:
     """What a relay needs; calls are pickled, for the host to unpickle."""
 
+    key: str
     imports: Imports
     shared: bool
     call: bytes
@@ -34,20 +32,8 @@ class Request:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
-    """A relay's first message: where the job's process is, and when that started, in ticks."""
-
-    node: str
-    host: str
-    pid: int
-    start: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ValueFollows:
-    """A relay's message before a kept value, which the driver does not fetch."""
-
+FOLLOWS = Handle(None)
+"""Of a kept value whose pickle is the relay's next word: it stays in Ray's store, and the driver does not fetch it."""
 
 _idle_host: Host | None = None
 """In a Ray worker: its host, kept between tasks, since starting one and importing the job's modules takes a while."""
@@ -73,8 +59,10 @@ def _started(new_host: Callable[[], Host]) -> Host:
     return new_host()
 
 
-def made(request: Request, imports: Imports, values: list[bytes], new_host: Callable[[], Host]) -> Iterator[Any]:
-    """Have one call made by the idle host or a new one; what it says, where it is before that.
+def made(
+    request: Request, imports: Imports, values: list[bytes], new_host: Callable[[], Host]
+) -> Iterator[JobEvent | bytes]:
+    """Have one call made by the idle host or a new one; what it says, and its end if it died.
 
     Args:
         imports: how the call finds modules here.
@@ -82,23 +70,22 @@ def made(request: Request, imports: Imports, values: list[bytes], new_host: Call
         new_host: makes a process for calls.
     """
     global _idle_host
-    import ray
-
     host, _idle_host = _idle_host, None
     if host is None or not host.takes(imports, shared=request.shared):
         if host is not None:
             host.close()
         host = _started(new_host)
     changed = changed_since(_host_environment)
-    call = dumps(with_variables(changed, request.call)) if changed else request.call
+    if changed:
+        request = replace(request, call=dumps(with_variables(changed, request.call)))
     try:
-        yield Began(ray.get_runtime_context().get_node_id(), socket.gethostname(), host.pid, start_of(host.pid))
-        ended = yield from _relayed(host, imports, call, values, request.limits, shared=request.shared)
+        ended = yield from _relayed(host, request, imports, values)
         if not host.alive:
             host.close()  # and with it all that the job left behind, before its end is told
             host = _started(new_host)
             if request.rescue is not None:
-                yield from _relayed(host, imports, request.rescue, [], Limits(time_s=RESCUE_BOUND_S))
+                rescue = replace(request, call=request.rescue, limits=Limits(time_s=RESCUE_BOUND_S), shared=False)
+                yield from _relayed(host, rescue, imports, [], begun=True)
         if ended.death is not None:
             yield ended
         if host.alive:
@@ -110,26 +97,34 @@ def made(request: Request, imports: Imports, values: list[bytes], new_host: Call
 
 
 def _relayed(
-    host: Host, imports: Imports, call: bytes, values: list[bytes], limits: Limits, *, shared: bool = False
-) -> Generator[object, None, Ended]:
-    host.begin(imports, call, values, limits, shared=shared)
+    host: Host, request: Request, imports: Imports, values: list[bytes], *, begun: bool = False
+) -> Generator[JobEvent | bytes, None, JobEnded]:
+    """What a host says of one call, but for its end, which is returned.
+
+    Args:
+        begun: the job has begun before, and this call is a part of it.
+    """
+    import ray
+
+    host.begin(request.key, imports, request.call, values, request.limits, shared=request.shared)
     while True:
         match host.step(host.next_look_s()):
-            case (Frame.STARTED, _) | None:
+            case None:
                 continue
-            case (Frame.UNLIMITED, _):
-                yield LimitsOver()
-            case (Frame.KEPT, content):
-                yield ValueFollows()
-                yield content
-            case (_, content):
-                yield content
-            case Ended() as ended:
+            case JobEnded() as ended:
                 return ended
+            case JobStarted() as started:
+                if not begun:
+                    yield replace(started, node=ray.get_runtime_context().get_node_id())
+            case JobKept(handle=Pickled(data)) as kept:
+                yield replace(kept, handle=FOLLOWS)
+                yield data
+            case event:
+                yield event
 
 
-def send_signal(process: Began, number: int) -> None:
+def send_signal(process: JobStarted, number: int) -> None:
     """Send a signal to a job's process on this machine, if that is still the one that began."""
     with contextlib.suppress(OSError):
-        if process.start == start_of(process.pid):
+        if process.ticks == start_of(process.pid):
             os.kill(process.pid, number)
