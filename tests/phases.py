@@ -39,7 +39,7 @@ class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist (`-p no:xdist`) there is no such hook
-def pytest_xdist_make_scheduler(config: pytest.Config) -> _ByFile:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByFile:
     """Replace the schedulers of `--dist`."""
     config.option.loadscopereorder = False  # else by the number of tests, which says nothing of the time they take
-    return _ByFile(config)
+    return _ByFile(config, log)

@@ -38,9 +38,10 @@ def test_processor_time_of_orphans_counts(tmp_path: Path) -> None:
 
 
 def test_processor_time_of_children_that_nobody_waits_for_counts(tmp_path: Path) -> None:
-    ignore = "import signal, subprocess, sys, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-    busy = f"{BUSY}time.sleep(0.5)"  # until it has been looked at
-    code = f"{ignore}subprocess.Popen([sys.executable, '-S', '-c', {busy!r}])\ntime.sleep(1.5)"
+    ignore = "import os, signal, subprocess, sys, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    busy = f"{BUSY}time.sleep(2)"  # until it has been looked at, on a busy machine too
+    until_gone = "while os.path.exists(f'/proc/{child.pid}'): time.sleep(0.01)"
+    code = f"{ignore}child = subprocess.Popen([sys.executable, '-S', '-c', {busy!r}])\n{until_gone}"
     assert 0.25 <= of_python(code, tmp_path).cpu_s < 1
 
 
