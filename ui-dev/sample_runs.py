@@ -4,7 +4,6 @@
 """
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -26,8 +25,6 @@ _PATIENCE_S = 120.0
 _POLL_S = 0.05
 _TIMEOUT_S = 8
 """Of the notebook that hangs. It has to get as far as to hang in that time: the kernel starts in 1 to 3 s."""
-_RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-"""They notice only after a minute that their raylet is gone. They have nothing to do with the run's folder."""
 _FEWER_DEGREES = [1, 2]
 """One task fewer in each run that is there to be compared with another."""
 
@@ -103,16 +100,18 @@ def read_sample_runs(directory: Path) -> SampleRuns | None:
 
 
 def _command(directory: Path, parameters: Mapping[str, object]) -> list[str]:
+    """Without Ray, which takes longer to start than all tasks take."""
     command = [str(PROGRAM), "run", str(PIPELINE), "--output-dir", str(directory), "--num-cpus", "2"]
+    command += ["--executor", "process"]
     for name, value in parameters.items():
         command += ["-p", f"{name}={value}"]
     return command
 
 
 def _finished_run(directory: Path, exit_code: int, parameters: Mapping[str, object]) -> Path:
-    """Run the pipeline to its end, without Ray, which takes longer to start than all tasks take; the run folder."""
+    """Run the pipeline to its end; the run folder."""
     done = subprocess.run(
-        [*_command(directory, parameters), "--executor", "process"],
+        _command(directory, parameters),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -137,22 +136,17 @@ def _interrupted_run(directory: Path, stop: threading.Event) -> Path:
         )
     try:
         _wait_until(lambda: _hangs(directory), runner)
-        children = psutil.Process(runner.pid).children(recursive=True)
-        agents = [process for process in children if _is_ray_agent(process)]
+        writing = psutil.Process(runner.pid).children(recursive=True)
     finally:
         runner.kill()
         runner.wait()
     # Kernel and worker notice and end by themselves; nobody writes to the folder after that.
-    writing = [process for process in children if process not in agents]
     give_up = time.monotonic() + _PATIENCE_S
     while writing and not stop.is_set():
         if time.monotonic() > give_up:
             raise SampleError(f"these processes outlived their killed runner: {writing}")
         _, left = psutil.wait_procs(writing, timeout=1)
         writing = [process for process in left if _lives(process)]
-    for agent in agents:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            agent.kill()
     (folder,) = directory.glob("*/*/run.json")
     return folder.parent
 
@@ -161,13 +155,6 @@ def _lives(process: psutil.Process) -> bool:
     """A zombie does not; it stays for ever where nobody asks how orphans ended."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _is_ray_agent(process: psutil.Process) -> bool:
-    try:
-        return process.name().startswith(_RAY_AGENTS)
     except psutil.NoSuchProcess:
         return False
 
