@@ -7,8 +7,10 @@ it alone.
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from tests.living import living, name_of
 
 _VARIABLE = "PYNB_TEST_MACHINE"
 _SUBNET = "10.77.0"
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 
 _NETWORK = f"""
 set -e
@@ -40,11 +42,24 @@ for name in $MACHINES; do
         ip link set eth0 up
         ip route add default dev eth0"
     nsenter -t $holder --mount sh -c "mount -t tmpfs tmpfs /dev/shm"
-    [ $name = {{driver}} ] || nsenter -t $holder --mount sh -c "mount -t tmpfs tmpfs /tmp"
+    [ $name = {{driver}} ] || nsenter -t $holder --mount sh -ec "$EMPTY_TMP"
 done
 echo ready
 read -r end
 """
+
+
+def _empty_tmp() -> str:
+    """Shell commands that empty ``/tmp``, but for these sources and this Python, should they lie there."""
+    installed = {Path(__file__).parents[2], Path(sys.prefix), Path(sys.base_prefix)}
+    below = [place for place in installed if place.is_relative_to("/tmp")]
+    kept = [place for place in below if not any(other in place.parents for other in below)]
+    before, after = [], []
+    for number, place in enumerate(kept):
+        aside, quoted = f"/dev/shm/kept{number}", shlex.quote(str(place))
+        before += [f"mkdir {aside}", f"mount --bind {quoted} {aside}"]
+        after += [f"mkdir -p {quoted}", f"mount --move {aside} {quoted}", f"rmdir {aside}"]
+    return "\n".join([*before, "mount -t tmpfs tmpfs /tmp", *after])
 
 
 def problem() -> str | None:
@@ -72,7 +87,7 @@ def _end(process: psutil.Process) -> None:
 class Network:
     """Machines with one network and no disk in common. Close it.
 
-    The driver's machine keeps this one's ``/tmp``, where tests have their projects; all others get an empty one.
+    The driver's machine keeps this one's ``/tmp``, where tests have their projects; the others' holds these sources at most.
 
     Args:
         driver: name of the machine that pipelines are started on.
@@ -87,7 +102,7 @@ class Network:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "MACHINES": " ".join(self._names), "TOKEN": self._token},
+            env={**os.environ, "MACHINES": " ".join(self._names), "TOKEN": self._token, "EMPTY_TMP": _empty_tmp()},
         )
         assert self._shell.stdout is not None
         assert self._shell.stdout.readline() == "ready\n"
