@@ -22,7 +22,7 @@ def test_time_output_and_directory_are_those_of_the_command(tmp_path: Path) -> N
     before = time.time()
     found = of_python("import os, time; time.sleep(0.3); print(os.getcwd())", tmp_path)
     assert found.stdout == f"{tmp_path}\n"
-    assert 0.3 <= found.wall_s < 5
+    assert 0.3 <= found.wall_s < 60
     assert before <= found.started <= time.time() - found.wall_s
     assert found.cpu_s < 0.3
 

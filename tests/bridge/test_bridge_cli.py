@@ -199,4 +199,4 @@ def test_a_ui_that_is_killed_leaves_no_process_either(sqlite_uri: str) -> None:
         below = psutil.Process(process.pid).children(recursive=True)
         assert below
         process.kill()
-        assert living(below, timeout_s=30) == []
+        assert living(below, timeout_s=200) == []

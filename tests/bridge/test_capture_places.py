@@ -121,7 +121,7 @@ def test_two_processes_of_a_task_may_be_the_first_at_the_same_time(tmp_path: Pat
     environment["XDG_CACHE_HOME"] = "/dev/null"
     environment["TMPDIR"] = str(tmp_path)
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
-    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert [process.wait(240) for process in processes] == [0, 0, 0]
     with closing(sqlite3.connect(tmp_path / "attempt/mlflow/mlflow.db")) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (3,)
     assert [path.name for path in (tmp_path / "attempt/mlflow").iterdir()] == ["mlflow.db"]

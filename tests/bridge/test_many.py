@@ -353,7 +353,7 @@ def test_after_Ctrl_C_the_same_command_goes_on(
         assert process.stdout
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, told = process.communicate(timeout=120)
+        rest, told = process.communicate(timeout=240)
     assert process.returncode == 130
     said = re.search(r"interrupted \((\d+) done of at least 30\); the same command again goes on where this", told)
     assert said

@@ -162,7 +162,7 @@ def test_a_task_s_calls_are_kept_by_a_store_that_works_in_another_way(change: st
     """
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"pynb-dag-runner://{tmp_path / 'attempt'}"}
     done = subprocess.run(
-        [sys.executable, "-c", dedent(code)], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", dedent(code)], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "attempt/mlflow/mlflow.db").is_file()

@@ -87,7 +87,8 @@ def _end(process: psutil.Process) -> None:
 class Network:
     """Machines with one network and no disk in common. Close it.
 
-    The driver's machine keeps this one's ``/tmp``, where tests have their projects; the others' holds these sources at most.
+    The driver's machine keeps this one's ``/tmp``, where tests have their projects; the others have an empty one, but
+    for these sources.
 
     Args:
         driver: name of the machine that pipelines are started on.

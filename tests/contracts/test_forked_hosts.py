@@ -152,7 +152,7 @@ def test_a_process_with_odd_modules_ends_silently_and_with_its_own_code(
     request = ForkRequest(arguments=[str(code)], cwd=str(tmp_path), environment=environment)
     with (tmp_path / "output").open("wb") as output:
         process = ask(server.place.socket, request, [output.fileno(), output.fileno()]).answer()
-        assert process.wait(60) == code
+        assert process.wait(240) == code
     server.close()
     assert (tmp_path / "output").read_text() == ""
 

@@ -72,7 +72,7 @@ print(heard, alarm_s)
 
 
 def test_who_had_sigterm_before_ray_started_has_it_once_it_runs_and_once_it_has_ended() -> None:
-    done = subprocess.run([sys.executable, "-c", AT_A_SIGNAL], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", AT_A_SIGNAL], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[15, 15] 0\n", "")
 
 
@@ -183,7 +183,7 @@ def test_gpus_and_custom_resources_are_shared_out() -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -45,6 +45,6 @@ PROGRAM = """
 
 def test_handles_may_be_dropped_while_ray_is_shut_down() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", dedent(PROGRAM)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", dedent(PROGRAM)], capture_output=True, text=True, timeout=240, check=False
     )
     assert (done.returncode, done.stdout) == (0, "lived on\n"), done.stderr

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PROGRAM = Path(sys.executable).parent / "pynb-dag-runner"
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pynb_dag_runner.execute.runner import RunResult
 from pynb_dag_runner.execute.signals import Interrupts
 from tests.end_to_end.test_interrupts import wait_for
 
-BOUND_S = 60.0
+BOUND_S = 200.0
 PROGRAM = """
     import pathlib, signal, sys, time
     from pynb_dag_runner import Pipeline

@@ -103,7 +103,7 @@ def test_a_private_rays_token_is_not_the_next_ones(cluster: Cluster) -> None:
     env = environment({"HOME": str(cluster.home), "RAY_TMPDIR": str(cluster.home)})
     command = [sys.executable, "-c", TWO_RUNS, f"127.0.0.1:{cluster.port}"]
     done = subprocess.run(
-        command, cwd=cluster.project, env=env, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cluster.project, env=env, capture_output=True, text=True, timeout=240, check=False
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 

@@ -16,7 +16,7 @@ from tests.end_to_end.cli_process import PROGRAM, environment
 from tests.end_to_end.resumable import ALL, edit, only_run, ran, resume, run_once, statuses, write_project
 from tests.factories import edit_json
 
-BOUND_S = 60.0
+BOUND_S = 200.0
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_what_a_dead_driver_left_running_is_ended(tmp_path: Path) -> None:
             assert child.poll() is None
         with reopened(folder) as run:
             assert run.status is RunStatus.INTERRUPTED
-            child.wait(10)
+            child.wait(120)
         assert other.poll() is None
     finally:
         for process in (child, other):

@@ -16,7 +16,7 @@ import pytest
 from pynb_dag_runner import RunStatus, find_runs, read_run
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb
 
-BOUND_S = 60.0
+BOUND_S = 200.0
 
 PIPELINE = """
     import os, time
@@ -93,7 +93,7 @@ def in_private_mounts(script: str, project: Path) -> "subprocess.CompletedProces
         env=environment({"RUN": str(PROGRAM)}),
         capture_output=True,
         text=True,
-        timeout=2 * BOUND_S,
+        timeout=BOUND_S,
         check=False,
     )
 

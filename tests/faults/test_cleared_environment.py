@@ -17,8 +17,9 @@ from pynb_dag_runner import Outcome, Pipeline
 from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.processes.process_table import has_ended
 from tests import odd_machine
+from tests.slowness import slowness
 
-BOUND_S = 30.0
+BOUND_S = 200.0
 DAEMON = """
 import ctypes, os, sys, time
 if os.fork(): os._exit(0)
@@ -100,12 +101,12 @@ def test_they_end_with_their_attempt(tmp_path: Path, executor: ExecutorName) -> 
     }
     pipeline.function(end, parameters={"folder": folder})
     for name in ("notebook", "dead", "late"):
-        timeout_s = 5.0 if name == "late" else None
+        timeout_s = 5.0 * slowness() if name == "late" else None
         pipeline.notebook(tmp_path / "leave.py", name=name, parameters={**given, "name": name}, timeout_s=timeout_s)
     if executor != "inline":
         pipeline.function(crash, parameters={"folder": folder})
         pipeline.function(be_killed, name="killed", parameters={"folder": folder})
-        pipeline.function(time_out, name="timeout", parameters={"folder": folder}, timeout_s=4)
+        pipeline.function(time_out, name="timeout", parameters={"folder": folder}, timeout_s=4.0 * slowness())
         expected |= {"crash": Outcome.CRASHED, "killed": Outcome.CRASHED, "timeout": Outcome.TIMED_OUT}
     pipeline.function(wait_until_gone, parameters={"folder": folder, "names": sorted(expected)}, num_cpus=0)
     result = pipeline.run(executor=executor, num_cpus=2, progress=False, output_dir=tmp_path / "runs")

@@ -22,7 +22,7 @@ LONGEST_S = 2.5
 """A whole run of this pipeline takes about as long once it has a folder."""
 EARLIEST_S = 0.6
 """What comes before the folder takes about as long without Ray."""
-GONE_WITHIN_S = 10.0
+GONE_WITHIN_S = 120.0
 
 
 def moments() -> list[tuple[int, str, bool, float]]:

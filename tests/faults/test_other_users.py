@@ -28,7 +28,7 @@ from tests.end_to_end.cli_process import PROGRAM, environment
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, too")
 
 OTHER_USER = 65534
-BOUND_S = 60.0
+BOUND_S = 200.0
 
 NOTEBOOK = """
     # %%

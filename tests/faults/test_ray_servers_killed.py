@@ -19,7 +19,7 @@ from pynb_dag_runner.processes.process_table import with_mark
 from tests.end_to_end.cli_process import PROGRAM, environment, pynb, write
 from tests.living import command_of, name_of
 
-BOUND_S = 90.0
+BOUND_S = 200.0
 PIPELINE = dedent("""
     import time
     from pathlib import Path

@@ -22,7 +22,7 @@ from pynb_dag_runner.processes import private_directory
 from pynb_dag_runner.processes.private_directory import MARK_VARIABLE, SCRATCH_VARIABLE, PrivateDirectory
 from tests.end_to_end.cli_process import PROGRAM, environment
 
-BOUND_S = 60.0
+BOUND_S = 200.0
 
 PIPELINE = """
     import time
@@ -73,7 +73,7 @@ def in_shell(script: str, project: Path, *command: str) -> "subprocess.Completed
         env=environment({"RUN": str(PROGRAM), "TMPDIR": str(project / "temporary")}),
         capture_output=True,
         text=True,
-        timeout=2 * BOUND_S,
+        timeout=BOUND_S,
         check=False,
     )
 

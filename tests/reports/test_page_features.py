@@ -171,7 +171,7 @@ sys.stdout.buffer.write(to_html(notebook, "t", Outcome.SUCCEEDED, None))
         input=json.dumps(notebook),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     page = BeautifulSoup(done.stdout, "html.parser")

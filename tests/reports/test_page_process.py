@@ -108,7 +108,7 @@ def test_it_is_started_where_the_server_refuses(
     making = Pages(server.place)
     try:
         making.start()
-        give_up = time.monotonic() + 30.0
+        give_up = time.monotonic() + 120.0
         while not page_processes():  # as soon as it has refused, not when somebody waits for pages
             assert time.monotonic() < give_up
         assert made_by(making, tmp_path, 2) == []
@@ -184,7 +184,7 @@ def test_an_end_before_the_server_has_answered(tmp_path: Path, directory: Privat
         making.start()
         making.close()  # while the server imports
         with contextlib.closing(server.new_host()):  # by now it has answered whoever came before
-            give_up = time.monotonic() + 30.0
+            give_up = time.monotonic() + 120.0
             while len(forked_from(server)) > 1:
                 assert time.monotonic() < give_up, forked_from(server)
         assert page_processes() == []

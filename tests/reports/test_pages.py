@@ -121,7 +121,7 @@ for _ in range(2):
     to_html(new_notebook(cells=[new_code_cell("x")]), "title", Outcome.SUCCEEDED, None)
     print(sum(name.endswith(".j2") for name in read))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=True)
     first, both = map(int, done.stdout.split())
     assert 0 < first == both
 

@@ -25,7 +25,7 @@ def page(cache: Path) -> tuple[str, int]:
     """A page, and how many templates were compiled for it."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=240, check=True
     )
     text, compiled = json.loads(done.stdout)
     return text, compiled

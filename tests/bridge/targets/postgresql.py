@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_START_S = 60.0
+_START_S = 200.0
 _ACCOUNT = "nobody"
 """PostgreSQL refuses to run as root."""
 _USER = "postgres"

@@ -45,7 +45,7 @@ def command(folder: Path, uri: str) -> "subprocess.CompletedProcess[str]":
     """The upload as people start it."""
     program = Path(sys.executable).with_name("pynb-dag-runner")
     line = [str(program), "upload", str(folder), "--tracking-uri", uri]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+    return subprocess.run(line, capture_output=True, text=True, timeout=240)
 
 
 def test_an_upload_goes_on_when_its_server_is_started_again(
