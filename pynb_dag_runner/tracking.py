@@ -8,7 +8,6 @@ Standard library only, so that importing it costs a kernel next to nothing.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pynb_dag_runner.model.json_values import encode, json_problem
+from pynb_dag_runner.processes.locks import lock
 
 __all__ = [
     "log_artifact",
@@ -286,7 +286,7 @@ def _tracking(kind: str, values: Mapping[str, Any]) -> Iterator[dict[str, dict[s
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with _thread_lock:  # on NFS the lock of the folder keeps out other processes, but not other threads
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
             path = folder / _TRACKING
             content: dict[str, dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else empty
             yield content

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from mlflow_bridge import mlflow_internals
 from mlflow_bridge.errors import StoreError, TargetError
 from mlflow_bridge.store.errors import translated
-from mlflow_bridge.store.locks import directory_lock
 from mlflow_bridge.store.mlflow_store import MlflowStore
 from mlflow_bridge.store.settings import first_contact, upload_settings
 from mlflow_bridge.store.target import Target
+from pynb_dag_runner.run_folder.lock import locked_directory
 
 
 def open_store(target: Target) -> MlflowStore:
@@ -51,7 +51,7 @@ def _open_sqlite(target: Target, database: Path) -> MlflowStore:
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
     except OSError as error:
         raise StoreError(f"can't write {database}: {error.strerror}") from error
-    with directory_lock(database.parent), mlflow_internals.without_migrations_in_log(), translated(target):
+    with locked_directory(database.parent), mlflow_internals.without_migrations_in_log(), translated(target):
         check_schema(database)
         return MlflowStore(target)
 

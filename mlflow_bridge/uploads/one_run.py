@@ -18,7 +18,6 @@ from mlflow_bridge.mapping.runs import map_pipeline
 from mlflow_bridge.mapping.saved_view import view_page, view_tags
 from mlflow_bridge.mapping.timeline import trace_of
 from mlflow_bridge.model.values import Batch, Experiment, StoredRun, UploadOutcome, UploadResult
-from mlflow_bridge.store.locks import directory_lock
 from mlflow_bridge.store.protocol import TrackingStore
 from mlflow_bridge.tags import KEY, PARENT, RUN_ID, SUPERSEDED, UPLOAD, UPLOADER, note_tags, pipeline_key, task_key
 from mlflow_bridge.uploads.deduplicate import chosen, is_complete, is_superseded, orphans, revision, superseded
@@ -37,6 +36,7 @@ from mlflow_bridge.uploads.task_runs import known_runs, promoted_metrics, send_t
 from mlflow_bridge.uploads.uploader import has_ended, new_uploader
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.run_folder import Run, read_run
+from pynb_dag_runner.run_folder.lock import locked_directory
 
 _RUN_ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
@@ -61,7 +61,7 @@ def upload_folder(
         pynb_dag_runner.errors.RunFolderError: it is no run folder, or a damaged one.
     """
     run = readable_run(folder)
-    with directory_lock(run.folder, listener.waiting):
+    with locked_directory(run.folder, listener.waiting):
         uploader = new_uploader()
         lost: set[str] = set()
         while True:

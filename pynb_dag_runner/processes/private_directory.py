@@ -8,7 +8,6 @@ the next run of the same user on the same machine ends and removes.
 """
 
 import contextlib
-import fcntl
 import grp
 import json
 import os
@@ -25,6 +24,7 @@ from typing import Self
 
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.locks import lock
 from pynb_dag_runner.processes.process_table import end_marked
 
 SCRATCH_VARIABLE = "PYNB_DAG_RUNNER_SCRATCH"
@@ -163,7 +163,7 @@ def _locked(place: Path, number: int) -> int:
     """File descriptor with the owner's lock. Where a disk has no locks, nobody but the owner removes the directory."""
     descriptor = os.open(place / _OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         os.write(descriptor, json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "number": number}).encode())
     return descriptor
 
@@ -185,7 +185,8 @@ def _remove_if_abandoned(directory: Path) -> None:
         return
     descriptor = os.open(directory / _OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where the owner lives
+        if not lock(descriptor, wait=False):  # raises where the owner lives
+            return
         owner = json.loads(os.pread(descriptor, 1000, 0))
         if owner["host"] == os.uname().nodename:
             end_marked(f"{MARK_VARIABLE}={owner['number']}")

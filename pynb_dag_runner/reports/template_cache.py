@@ -4,13 +4,11 @@ They are code, so they are only taken from a directory that nobody else can writ
 """
 
 import contextlib
-import os
-import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pynb_dag_runner.processes.private_directory import problem_above
+from pynb_dag_runner.processes.cache_directory import cache_directory
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,17 +34,9 @@ def template_cache() -> "jinja2.BytecodeCache | None":
 
 
 def _directory() -> Path | None:
-    """One in the user's cache for these versions: jinja2 itself only tells those of Python and of a template apart."""
+    """One for these versions: jinja2 itself only tells those of Python and of a template apart."""
     try:
-        wanted = os.environ.get("XDG_CACHE_HOME", "")
-        # Relative ones are to be ignored, says the XDG Base Directory Specification.
-        cache = Path(wanted) if os.path.isabs(wanted) else Path.home() / ".cache"  # noqa: PTH117 - "" is no path
         versions = "-".join(version(package) for package in ("pynb-dag-runner", "jinja2", "nbconvert"))
-        directory = cache / "pynb-dag-runner" / f"templates-{versions}"
-        directory = directory.resolve()  # links could be exchanged after this
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = directory.stat()
-    except (OSError, RuntimeError, PackageNotFoundError):  # RuntimeError: there is no home directory
+    except PackageNotFoundError:
         return None
-    mine = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return directory if mine and problem_above(directory) is None else None
+    return cache_directory(f"templates-{versions}")

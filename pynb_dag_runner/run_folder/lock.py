@@ -4,8 +4,6 @@ It is a file of its own, since ``run.json`` is replaced while it would be locked
 disks) nothing is locked, and what ``run.json`` says of its driver must do.
 """
 
-import errno
-import fcntl
 import json
 import os
 import time
@@ -14,9 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from pynb_dag_runner.errors import RunFolderError, UsageError
+from pynb_dag_runner.processes.locks import lock
+from pynb_dag_runner.processes.locks import locked_directory as locked_directory  # for who uploads a run
 from pynb_dag_runner.run_folder import paths
 
-_NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _HOLDER_BOUND_S = 1.0
 """How long the holder may take from getting the lock to writing its name."""
 
@@ -51,12 +50,9 @@ class FolderLock:
 
     def _acquire(self, folder: Path) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._descriptor, wait=False)
         except BlockingIOError:
             raise UsageError(in_use(folder, *self._holder())) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
-                raise
 
     def _holder(self) -> tuple[int | None, str | None]:
         """Process id and host of who holds the lock, as it wrote them."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pynb_dag_runner.processes.locks import lock
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.safe_read import existing
 from pynb_dag_runner.secrets import own_names
@@ -81,11 +81,9 @@ def _wait_for_log(path: Path) -> None:
     try:
         while time.monotonic() < end:
             with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                lock(descriptor, shared=True, wait=False)
                 return
             time.sleep(_POLL_S)
-    except OSError:  # some disks have no locks
-        return
     finally:
         os.close(descriptor)
 

@@ -21,7 +21,7 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
-from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes import locks, marks
 from pynb_dag_runner.secrets.masking import Redactor
 from pynb_dag_runner.worker.logs import Log
 
@@ -51,8 +51,7 @@ class RedactedLog(Log):
         reading_own, self._own = os.pipe()
         # From now on, and not only once the process has started: the driver waits for it after the worker's death.
         lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        with contextlib.suppress(OSError):  # some disks have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.lock(lock)
         self._control, theirs = socket.socketpair()
         self._control.settimeout(_BOUND_S)
         with contextlib.suppress(OSError):  # a user may have no more than a few of such size
