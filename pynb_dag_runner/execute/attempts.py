@@ -229,8 +229,12 @@ class LiveAttempt:
             return why
         return replace(why, message=f"{why.message}; {self.limit.words}")
 
-    def verdict_of_death(self, job: JobEnded) -> tuple[Outcome, Failure]:
-        """What it means that the job ended before the attempt finished."""
+    def verdict_of_death(self, job: JobEnded, redactor: Redactor) -> tuple[Outcome, Failure]:
+        """What it means that the job ended before the attempt finished.
+
+        Args:
+            redactor: hides secrets in the last words of the job's process.
+        """
         timeout_s = self.task.options.timeout_s if self.timeout_s is None else self.timeout_s
         death = job.death or "its process ended without a word"
         if self.stopping:
@@ -239,7 +243,8 @@ class LiveAttempt:
         if timeout_s is not None and (job.exceeded == "time" or forced):
             why = timeout_failure(round(timeout_s, 1))
             return Outcome.TIMED_OUT, self.explained(Outcome.TIMED_OUT, why) or why
-        return Outcome.CRASHED, failure("OutOfMemory" if job.exceeded == "memory" else "ProcessDied", death)
+        kind = "OutOfMemory" if job.exceeded == "memory" else "ProcessDied"
+        return Outcome.CRASHED, failure(kind, death, redactor=redactor)
 
 
 def work_of(task: Task) -> NotebookWork | FunctionWork:

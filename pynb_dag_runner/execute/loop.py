@@ -31,6 +31,7 @@ from pynb_dag_runner.reports.pages.queue import Pages
 from pynb_dag_runner.run_folder import paths
 from pynb_dag_runner.run_folder.records import AttemptVerdict, Error, TaskRecord
 from pynb_dag_runner.secrets.files import sweep_after_death
+from pynb_dag_runner.worker.failures import failure
 from pynb_dag_runner.worker.messages import AttemptBegan, AttemptFinished, FilePart
 
 LONGEST_WAIT_S = 0.25
@@ -163,7 +164,7 @@ class RunLoop:
 
     def _fail_before_start(self, attempt: LiveAttempt, error: MissingInputError) -> None:
         """What the attempt needs is not there; another attempt would not have it either."""
-        why = Failure(kind="MissingOutput", message=str(error))
+        why = failure("MissingOutput", str(error), redactor=self._context.redactor)
         self._attempt_ended(attempt, Outcome.FAILED, why, self._clock.now(), retry=False)
         del self._live[attempt.key]
 
@@ -220,7 +221,7 @@ class RunLoop:
         self._journal.writer.drop_parts(self._folder(attempt))
         if not attempt.ended:
             self._sweep(attempt)
-            outcome, why = attempt.verdict_of_death(job)
+            outcome, why = attempt.verdict_of_death(job, self._context.redactor)
             self._attempt_ended(attempt, outcome, why, self._clock.now())
         del self._live[attempt.key]
         self._watched.pop(attempt.key, None)
@@ -236,7 +237,6 @@ class RunLoop:
         self, attempt: LiveAttempt, outcome: Outcome, why: Failure | None, end: datetime, *, retry: bool = True
     ) -> None:
         name = attempt.task.name
-        why = self._context.redactor.failure(why)
         attempt.ended = True
         end = max(end, attempt.start or end)  # the clock may have been set back meanwhile
         if not attempt.stopping:

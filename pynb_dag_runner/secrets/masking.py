@@ -10,10 +10,8 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from pynb_dag_runner.model.outcomes import Failure
 from pynb_dag_runner.secrets import own_names
 from pynb_dag_runner.secrets.written_forms import Form, forms_of, squeezed
 
@@ -135,17 +133,6 @@ class Redactor:
     def values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """JSON values without secrets, by names that are none, such as those of parameters."""
         return {name: self.value(value) for name, value in values.items()}
-
-    def failure(self, failure: Failure | None) -> Failure | None:
-        """A failure without secrets."""
-        if failure is None or not self:
-            return failure
-        return replace(
-            failure,
-            kind=self.text(failure.kind),
-            message=self.text(failure.message),
-            traceback=self.text(failure.traceback),
-        )
 
     def stream(self) -> "RedactedStream":
         """For bytes that come in pieces."""
