@@ -43,6 +43,8 @@ from tests.factories import START, make_driver, make_run_record
 
 _ALMOST_S = 1e-9
 """Sums of seconds are not exact."""
+_MOST_WAITS = 2_000
+"""A loop that waits more often waits for what will never happen."""
 
 
 class FakeClock:
@@ -134,6 +136,7 @@ class FakeEngine:
         self._capacity = capacity
         self._coming: list[tuple[float, int, str, Say]] = []
         self._number = itertools.count()
+        self._waits = 0
 
     def capacity(self) -> tuple[Resources, ...]:
         return (Resources(num_cpus=self._capacity),)
@@ -153,6 +156,8 @@ class FakeEngine:
 
     def wait(self, timeout_s: float) -> list[JobEvent]:
         assert timeout_s >= 0
+        self._waits += 1
+        assert self._waits < _MOST_WAITS, "nothing happens any more"
         happened: list[JobEvent] = []
         until = self._clock.seconds + timeout_s
         if self._coming and self._coming[0][0] <= until + _ALMOST_S:
