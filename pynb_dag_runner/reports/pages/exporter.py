@@ -74,8 +74,11 @@ class _Renderer(IPythonRenderer):
         # nbconvert's own method would read files by rules of its own.
         return str(super(IPythonRenderer, self).image(text, found, title))
 
-    def _html_embed_images(self, html: str) -> str:
-        return self._pictures.in_html(html, self.attachments)
+    def block_html(self, html: str) -> str:
+        return str(super().block_html(self._pictures.in_html(html, self.attachments)))
+
+    def inline_html(self, html: str) -> str:
+        return str(super().inline_html(self._pictures.in_html(html, self.attachments)))
 
     def block_math(self, body: str) -> str:
         return typeset(body, display=True)
@@ -112,6 +115,8 @@ class PageExporter(HTMLExporter):
             **options,
         )
         self._highlighter, self._pictures = _Highlighter(None, self), Pictures()
+        self.environment.auto_reload = False  # would look at each template file for each page
+        self.environment.bytecode_cache = template_cache()
         # By default the page asks content delivery networks for these; without a network it would wait in vain.
         self.require_js_url = ""
         self.mathjax_url = ""
@@ -129,7 +134,9 @@ class PageExporter(HTMLExporter):
         """
         self._pictures = pictures
         try:
-            page, _ = self.from_notebook_node(notebook, resources={"metadata": {"name": title}, **more})
+            # By the name nbconvert keeps the metadata of notebooks for ever: all have the same.
+            notebook.metadata.setdefault("title", title)
+            page, _ = self.from_notebook_node(notebook, resources={"metadata": {"name": "page"}, **more})
         finally:
             self._pictures = Pictures()
         return page
@@ -139,25 +146,17 @@ class PageExporter(HTMLExporter):
     ) -> tuple[str, Any]:
         """nbconvert's conversion.
 
-        nbconvert's own method would keep the metadata of each notebook, its widgets' state with it, by its title; and
-        it parses the finished page for the sake of a few attributes, half of the time that a page takes.
+        nbconvert's own method parses the finished page for the sake of a few attributes, half of the time that a page
+        takes.
         """
-        self._nb_metadata = {}
-        resources = self._init_resources(resources)  # type: ignore[no-untyped-call]
         language = nb.metadata.get("language_info", {})
         lexer = language.get("pygments_lexer", language.get("name"))
         self._highlighter = highlight = _Highlighter(lexer, self)
-        widgets = WidgetsDataTypeFilter(notebook_metadata=self._nb_metadata, parent=self, resources=resources)
+        widgets = WidgetsDataTypeFilter(notebook_metadata={}, parent=self)  # they are drawn by now
         for name, found in (("highlight_code", highlight), ("filter_data_type", widgets)):
             self.register_filter(name, found)  # type: ignore[no-untyped-call]
         page, resources = TemplateExporter.from_notebook_node(self, nb, resources, **options)
         return accessible(page), resources
-
-    def _create_environment(self) -> Any:
-        environment = super()._create_environment()  # type: ignore[no-untyped-call]
-        environment.auto_reload = False  # would look at each template file for each page
-        environment.bytecode_cache = template_cache()
-        return environment
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
@@ -169,7 +168,7 @@ class PageExporter(HTMLExporter):
             self._pictures,
             escape=False,
             attachments=context.get("cell", {}).get("attachments", {}),
-            embed_images=True,
+            embed_images=False,  # the renderer has done so, by rules of its own
             anchor_link_text=self.anchor_link_text,
             exclude_anchor_links=self.exclude_anchor_links,
         )
