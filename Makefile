@@ -1,4 +1,5 @@
-# The same words for people and for CI: venv, demo, test, test-faults, soak, test-rays, test-docker, bench, bench-smoke, check, format, ui, ui-dev, clean.
+# The same words for people and for CI: venv, demo, test, test-faults, soak, test-oldest, test-pythons, test-rays, test-docker, bench, bench-smoke, check, format,
+# ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults soak test-rays test-docker bench bench-smoke check format ui ui-dev clean
+.PHONY: venv demo test test-faults soak test-oldest test-pythons test-rays test-docker bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -57,6 +58,12 @@ soak: $(VENV)/dev.stamp # what repeats itself, many times: hours
 	@.ci/need-namespaces
 	SOAK=1 $(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
+test-oldest: # with the oldest releases that setup.cfg admits; minutes
+	@.ci/test-oldest $(PYTEST_ARGS)
+
+test-pythons: # on Python 3.11 to 3.14, as far as they can be had; an hour. Some: make test-pythons PYTHONS="3.13 3.14"
+	@.ci/test-pythons $(PYTHONS)
+
 test-rays: # all minor versions of Ray that setup.cfg allows: hours; some: make test-rays RAYS="2.40.0 2.54.0"
 	@.ci/test-rays $(RAYS)
 
@@ -90,5 +97,5 @@ ui-dev: $(VENV)/dev.stamp
 	@$(BIN)/python ui-dev/start.py
 
 clean: # the environment and the tools' caches; run folders and the MLflow store stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .oldest .pythons build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
