@@ -14,10 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from pynb_dag_runner.processes import module_files
-
-_MADE_BY_VALUE = ("_make_skeleton_class", "_make_skeleton_enum")
-"""Of cloudpickle: what makes classes that a pickle brings along."""
+from pynb_dag_runner.processes import cloudpickle_internals, module_files
 
 
 class ForeignClassError(Exception):
@@ -71,13 +68,20 @@ def loads_of_earlier(data: bytes) -> Any:
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle is untyped
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, FunctionType | type):
-            if module_files.is_program_s(value) and not _is_unsettled(value):
-                return _named, (module_files.name_elsewhere("__main__"), value.__qualname__)
-            by_value = getattr(self, "_dynamic_function_reduce", None)  # without it, by name
-            if isinstance(value, FunctionType) and value.__module__ != "__main__" and _is_unsettled(value) and by_value:
-                return by_value(value)
-        return super().reducer_override(value)
+        is_named = isinstance(value, FunctionType | type) and module_files.is_program_s(value)
+        if is_named and not _is_unsettled(value):
+            return _named, (module_files.name_elsewhere("__main__"), value.__qualname__)
+        reduced = super().reducer_override(value)
+        if reduced is not NotImplemented or not isinstance(value, FunctionType) or value.__module__ == "__main__":
+            return reduced
+        if (module := sys.modules.get(value.__module__)) is None or not _is_unsettled(value):
+            return reduced
+        # A name would mean another function there. This is cloudpickle's public way to say so.
+        cloudpickle.register_pickle_by_value(module)
+        try:
+            return super().reducer_override(value)
+        finally:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -86,7 +90,7 @@ class _Unpickler(pickle.Unpickler):
         self.made: list[type] = []
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("cloudpickle") and name in _MADE_BY_VALUE:
+        if cloudpickle_internals.makes_a_class(module, name):
             return functools.partial(self._make, super().find_class(module, name))
         if module_files.name_elsewhere("__main__") == module:
             return functools.reduce(getattr, name.split("."), module_files.module_called(module))

@@ -23,6 +23,7 @@ from pynb_dag_runner.model.nested_values import replaced
 from pynb_dag_runner.model.outcomes import Failure, Outcome
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.changed_names import notes
 from pynb_dag_runner.processes.module_files import KERNEL_VARIABLE
 from pynb_dag_runner.processes.pickling import dumps
 from pynb_dag_runner.run_folder import paths
@@ -331,6 +332,8 @@ def _evaluate_notebook(
             result.outcome, result.failure = Outcome.FAILED, failure_of(error, redactor=spec.redactor)
         result.cells, result.cells_executed = evaluation.cells, evaluation.session.cells_executed
         result.usage, result.kernel_start = evaluation.usage, evaluation.kernel_start
+        for line in notes():
+            log.remark(line)
         log.settle()
         try:
             yield from _finish(result, record, destination, spec.redactor)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from pynb_dag_runner.processes.changed_names import notes
 from pynb_dag_runner.secrets.masking import Redactor
 from pynb_dag_runner.worker.failures import AttemptTimedOut
 from pynb_dag_runner.worker.logs import Log
@@ -71,6 +72,8 @@ def logged(path: Path, *, terminal: bool, redactor: Redactor) -> Iterator[None]:
         else:
             with _descriptors_to(log.fileno()):
                 yield
+        for line in notes():
+            log.remark(line)
 
 
 @contextlib.contextmanager

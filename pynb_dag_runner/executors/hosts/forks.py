@@ -4,23 +4,20 @@ The host has imported the modules of the user's that functions are in, and has n
 them at once; a process that imports them anew would need up to seconds.
 """
 
-import atexit
 import contextlib
 import mmap
 import os
 import resource
 import signal
-import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL, Cancellation
-from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes import cpython_internals, marks
 from pynb_dag_runner.processes.fork_server.child import die_with, draw_anew, end_of
 from pynb_dag_runner.processes.fork_server.client import is_possible
 
@@ -88,7 +85,7 @@ class Forks:
         die_with(host)
         os.setsid()
         marks.bear(self.number)
-        _forget_exit_handlers()
+        cpython_internals.forget_exit_handlers()
         draw_anew()
         cancellation = Cancellation(requested=self.cancel_requested)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [CANCEL_SIGNAL])
@@ -109,7 +106,7 @@ def may_fork() -> bool:
     Some libraries end their own threads before a fork, and start them anew when they need them (OpenBLAS, so numpy): a
     fork for nothing shows whether all do.
     """
-    if not is_possible() or threading.active_count() > 1:
+    if not is_possible() or threading.active_count() > 1 or not cpython_internals.can_forget_exit_handlers():
         return False
     if _number_of_threads() > 1:
         with warnings.catch_warnings():
@@ -124,18 +121,6 @@ def may_fork() -> bool:
 
 def _number_of_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
-
-
-def _forget_exit_handlers() -> None:
-    """In a fork: what its host has registered is for the host's own end. The names are private to Python."""
-    with contextlib.suppress(AttributeError):
-        atexit._clear()
-        finalize: Any = weakref.finalize
-        finalize._registry.clear()
-        finalize._registered_with_atexit = False
-    multiprocessing: Any = sys.modules.get("multiprocessing.util")
-    if multiprocessing is not None:
-        atexit.register(multiprocessing._exit_function)
 
 
 def _say_no_more() -> None:

@@ -1,6 +1,5 @@
 """Prepare a forked process for its work: give it the surroundings that a started process would have had."""
 
-import atexit
 import contextlib
 import ctypes
 import gc
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes import cpython_internals, marks
 from pynb_dag_runner.processes.fork_server.wire import ForkRequest
 
 ROOM_VARIABLE = "PYNB_DAG_RUNNER_ROOM"
@@ -169,7 +168,10 @@ def end_of(work: Callable[[], None]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever left a program, its interpreter prints it and ends
         traceback.print_exc()
     finally:
-        for last in (threading._shutdown, atexit._run_exitfuncs, lambda: _take_down(shared, code), _flush):  # type: ignore[attr-defined]
+        if not cpython_internals.can_end_by_steps():
+            cpython_internals.end_plainly(code)
+        steps = (cpython_internals.wait_for_threads, cpython_internals.run_exit_handlers)
+        for last in (*steps, lambda: _take_down(shared, code), _flush):
             with contextlib.suppress(BaseException):  # how the work ended is known; a callback's mistake is printed
                 last()
         os._exit(code)
