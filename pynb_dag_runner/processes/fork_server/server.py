@@ -241,12 +241,12 @@ def main() -> None:
     os.close(nothing)
     listener = _listener(int(socket_number))
     entries = entry_names.split(",")
-    make_ready(entries[0])
+    problem = _prepared(entries[0])
     for name in filter(None, modules.split(",")):
         with contextlib.suppress(ImportError):  # the process that needs it says so
             make_ready(name)
     settle_memory()
-    imported = Imported(refusal=thread_problem("the server"))
+    imported = Imported(refusal=problem or thread_problem("the server"))
     importers = Importers(Path(directory), preload)
     server = Server(listener, owner, origin, entries=entries, imported=imported, importers=importers)
     while (mine := server.serve()) is not None:
@@ -256,6 +256,15 @@ def main() -> None:
             end_of(lambda: _run(request.entry or entries[0], request.arguments, given))  # noqa: B023 - it ends here
         server = _importing_server(request, descriptors, server.origin, entries, preload)
     shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
+
+
+def _prepared(entry_name: str) -> str | None:
+    """Import an entry and have it prepare; why that did not go well, None: it did."""
+    try:
+        make_ready(entry_name)
+    except Exception as error:  # noqa: BLE001 - other releases of the libraries; who is refused starts its process
+        return f"the fork server can't prepare {entry_name}: {type(error).__name__}: {error}"
+    return None
 
 
 def _run(entry_name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import comm
-import zmq
 from ipykernel.ipkernel import IPythonKernel
-from ipykernel.kernelapp import IPKernelApp
 from IPython.core.application import BaseIPythonApplication
 from jupyter_client.session import Session
 from traitlets.config import SingletonConfigurable
 
-from pynb_dag_runner.model.output_limits import QUEUE_MESSAGES
-from pynb_dag_runner.worker import usage
+from pynb_dag_runner.worker.kernels.ipykernel_internals import BoundedQueue, QuickEnd, problem_of_shell
 from pynb_dag_runner.worker.kernels.sending import PiecewiseStream, flush_c, keep_order
 
 
@@ -37,7 +34,7 @@ class Unconnected(Session):
     send = msg
 
 
-class EndingKernel(IPythonKernel):
+class EndingKernel(QuickEnd):
     """ipykernel's, without its walk over all processes of the machine when there are no children to end: 12 ms."""
 
     def __init__(self, **options: Any) -> None:
@@ -64,15 +61,12 @@ class EndingKernel(IPythonKernel):
             kernel.__init__(*arguments, **options)  # type: ignore[misc]  # finds its shell, and tells it where to send
         return kernel
 
-    def _process_children(self) -> list[Any]:
-        return super()._process_children() if usage.has_children() else []  # type: ignore[no-untyped-call]
-
 
 # Libraries that ask whether they run in a kernel may look here.
 EndingKernel.__module__ = IPythonKernel.__module__
 
 
-class KernelApp(IPKernelApp):
+class KernelApp(BoundedQueue):
     """An IPython kernel whose cells wait for the reader of their output.
 
     Attributes:
@@ -104,6 +98,8 @@ class KernelApp(IPKernelApp):
         kernel_class: Any = self.kernel_class
         self.kernel: Any = kernel_class.instance(**options)
         self.shell: Any = self.kernel.shell
+        if (problem := problem_of_shell(self.shell)) is not None:
+            raise RuntimeError(problem)
         self.init_gui_pylab()  # type: ignore[no-untyped-call]
         self.init_extensions()  # type: ignore[no-untyped-call]
         self.is_made_ahead = True
@@ -137,12 +133,6 @@ class KernelApp(IPKernelApp):
             atexit.unregister(self.shell.atexit_operations)
             atexit.register(self.shell.atexit_operations)
 
-    def _bind_socket(self, s: Any, port: int) -> int:
-        if s.type == zmq.XPUB:
-            s.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-            s.setsockopt(zmq.XPUB_NODROP, 1)
-        return int(super()._bind_socket(s, port))  # type: ignore[no-untyped-call]
-
     def start(self) -> None:
         """Run until the kernel is shut down.
 
@@ -152,6 +142,7 @@ class KernelApp(IPKernelApp):
         keep_order()
         self.shell.events.register("post_execute", flush_c)
         super().start()  # type: ignore[no-untyped-call]
-        if self.control_thread and self.control_thread.is_alive():
-            self.control_thread.stop()
-            self.control_thread.join()
+        control_thread = getattr(self, "control_thread", None)
+        if control_thread is not None and control_thread.is_alive():
+            control_thread.stop()
+            control_thread.join()

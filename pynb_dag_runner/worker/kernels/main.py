@@ -17,7 +17,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pynb_dag_runner.model.output_limits import MARK
 from pynb_dag_runner.model.text import cut_end
+from pynb_dag_runner.processes.changed_names import note, notes
 from pynb_dag_runner.processes.fork_server.child import die_with
 from pynb_dag_runner.processes.module_files import install_in_kernel
 from pynb_dag_runner.processes.private_directory import SCRATCH_VARIABLE
@@ -28,15 +30,42 @@ _START_THREADS = ("debugpy", "_debugpy", "_pydev", "pydev")
 _REMARK_CHARACTERS = 200
 
 
+_PLAIN = "--plain"
+"""First argument of a kernel that is ipykernel's alone."""
+
+
 def main() -> None:
     """Start the kernel; arguments are ipykernel's own."""
     die_with(int(os.environ.get("JPY_PARENT_PID", os.getppid())))
     # Ray blocks SIGINT in its workers, and children inherit the mask: without this no cell could be interrupted.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     install_in_kernel()
-    from pynb_dag_runner.worker.kernels.application import KernelApp
+    if sys.argv[1:2] == [_PLAIN]:
+        from ipykernel.kernelapp import IPKernelApp
 
-    KernelApp.launch_instance([*_options(), *sys.argv[1:]])
+        IPKernelApp.launch_instance([*_FOR_ALL, *sys.argv[2:]])
+        return
+    try:
+        from pynb_dag_runner.worker.kernels.application import KernelApp
+
+        app: Any = KernelApp.instance()
+        app.initialize([*_options(), *sys.argv[1:]])
+    except Exception as error:  # noqa: BLE001 - whatever another release of ipykernel's has changed
+        note("ipykernel", f"{type(error).__name__}: {error}", "the kernel is ipykernel's own, which may lose output")
+        _tell_notes()
+        command = [sys.executable, "-m", "pynb_dag_runner.worker.kernels.main", _PLAIN, *sys.argv[1:]]
+        os.execv(sys.executable, command)  # noqa: S606 - a fresh process: this one may be half a kernel
+    _tell_notes()
+    app.start()
+
+
+def _tell_notes() -> None:
+    """Write to the attempt's log what was noted; the standard streams may lead to the notebook by now."""
+    for line in notes():
+        os.write(2, f"{MARK} {line}\n".encode("utf-8", "backslashreplace"))
+
+
+_FOR_ALL = ("--HistoryManager.hist_file=:memory:",)
 
 
 def _options() -> list[str]:
@@ -45,7 +74,7 @@ def _options() -> list[str]:
     # What child processes print is read by the worker. ipykernel would send it to the notebook, but from a thread of
     # its own: what is still on its way when the cell ends is lost.
     return [
-        "--HistoryManager.hist_file=:memory:",
+        *_FOR_ALL,
         "--IPKernelApp.capture_fd_output=False",
         f"--IPKernelApp.kernel_class={application.__name__}.EndingKernel",
         f"--IPKernelApp.outstream_class={sending.__name__}.stream",
@@ -101,13 +130,17 @@ def _imported_by_a_kernel() -> list[str]:
         try:
             die_with(server)
             os.write(theirs, json.dumps(_try_kernel()).encode())
+        except Exception as error:  # noqa: BLE001 - whatever another release of ipykernel's has changed
+            os.write(theirs, json.dumps(f"{type(error).__name__}: {error}").encode())
         finally:
             os._exit(0)  # without the exit handlers of the process that it is a copy of
     os.close(theirs)
     with os.fdopen(ours, "rb") as answer:
-        names = answer.read()
+        names = json.loads(answer.read() or b'"it died"')
     os.waitpid(pid, 0)
-    return list(json.loads(names or b"[]"))
+    if isinstance(names, str):
+        raise RuntimeError(f"a kernel was made to try, and ran no cell: {names}")
+    return list(names)
 
 
 def _try_kernel() -> list[str]:
@@ -138,6 +171,7 @@ def run(arguments: Sequence[str], descriptors: Sequence[int]) -> None:
     except BaseException:
         app.reset_io()  # its streams may send nothing yet, and what is said of this must be seen
         raise
+    _tell_notes()
     os.write(ready, b"\n")
     os.close(ready)
     app.start()

@@ -11,13 +11,13 @@ import io
 import itertools
 import os
 import sys
-import threading
 from typing import Any, ClassVar, Self
 
 from ipykernel.iostream import OutStream
 
 from pynb_dag_runner.model.output_limits import CELL_TURNS, PIECE_CHARACTERS
 from pynb_dag_runner.worker.descriptors import MARK_FIELD, MARKS_VARIABLE, mark
+from pynb_dag_runner.worker.kernels.ipykernel_internals import cell_of, is_sender, send_now
 
 _STARTS = frozenset(
     ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "pty.spawn")
@@ -44,7 +44,7 @@ class Turns:
         last, self._last = self._last, stream
         if last is None or last is stream:
             return
-        cell = stream.parent_header.get("msg_id")
+        cell = cell_of(stream)
         if cell != self._cell:
             self._cell, self._left = cell, SENT_TURNS
         if self._left > 0:
@@ -63,12 +63,20 @@ class PiecewiseStream(OutStream):
     def ahead(cls, name: str) -> Self:
         """One that can't send yet, for who imports before there is a notebook. It keeps what is written."""
         made = cls.__new__(cls)
-        made.name, made.echo, made._isatty, made._ahead = name, None, False, io.StringIO()
+        made.name, made.echo, made._ahead = name, None, io.StringIO()
         return made
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        self._process = os.getpid()
 
     def written_ahead(self) -> str:
         """What was written before it could be sent; nobody will see it in a notebook."""
         return self._ahead.getvalue() if self._ahead else ""
+
+    def isatty(self) -> bool:
+        """See io.TextIOBase."""
+        return self._ahead is None and bool(super().isatty())  # type: ignore[no-untyped-call]
 
     @property
     def closed(self) -> bool:
@@ -86,7 +94,7 @@ class PiecewiseStream(OutStream):
             return self._ahead.write(string)
         if not string or not isinstance(string, str):
             return super().write(string) or 0  # which says in a TypeError what it expects
-        if os.getpid() == self._master_pid:
+        if os.getpid() == self._process:
             self._turns.take(self)
         for start in range(0, len(string), PIECE_CHARACTERS):
             piece = string[start : start + PIECE_CHARACTERS]
@@ -100,7 +108,7 @@ class PiecewiseStream(OutStream):
     def send_now(self) -> None:
         """Send what is there before anything that is put out from now on, without waiting."""
         if self.pub_thread is not None:
-            self._flush()  # type: ignore[no-untyped-call]
+            send_now(self)
 
     def send_mark(self, name: str) -> None:
         """Send a message without text that names a mark."""
@@ -110,7 +118,7 @@ class PiecewiseStream(OutStream):
 
     def _send(self) -> None:
         """Wait until all is sent; not where nothing can be sent meanwhile."""
-        if threading.current_thread() is not self.pub_thread.thread and os.getpid() == self._master_pid:
+        if not is_sender(self) and os.getpid() == self._process:
             self.flush()
 
 
@@ -148,7 +156,7 @@ def stream(session: Any, thread: Any, name: str, **options: Any) -> PiecewiseStr
     """A stream in place of ``sys.stdout`` or ``sys.stderr``; the very object, if one that was made ahead is there."""
     there = getattr(sys, name)
     if not isinstance(there, PiecewiseStream):
-        return PiecewiseStream(session, thread, name, **options)  # type: ignore[no-untyped-call]
+        return PiecewiseStream(session, thread, name, **options)
     there._ahead = None
     there.__init__(session, thread, name, **options)  # type: ignore[misc]
     return there
