@@ -2,29 +2,23 @@
 
 import codecs
 import contextlib
-from queue import Empty
 from typing import Any
-
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionComplete
 
 from pynb_dag_runner.model.output_limits import CELL_TEXT_CHARACTERS, WIDGET_BYTES
 from pynb_dag_runner.secrets.masking import NO_SECRETS, RedactedStream, Redactor
 from pynb_dag_runner.worker.descriptors import MARK_FIELD
 from pynb_dag_runner.worker.kernels.kernel import Kernel
 from pynb_dag_runner.worker.logs import Log
+from pynb_dag_runner.worker.notebook.nbclient_internals import PatientClient
 from pynb_dag_runner.worker.notebook.outputs import DISPLAYED, Outputs, bounded_error, size_of
 
 _NO_LIMIT_S = 10 * 365 * 24 * 3600
 """nbclient takes a whole number of seconds only."""
-_SILENCE_S = 10.0
-"""A kernel that has replied, but not said that the cell is over, and is silent for so long: that message was lost."""
-
 _OF_A_WIDGET = frozenset(("_model_name", "_model_module"))
 """Are in the state of each widget from its beginning."""
 
 
-class CellClient(NotebookClient):
+class CellClient(PatientClient):
     """Executes cells; what they print also goes to a log.
 
     Attributes:
@@ -184,20 +178,10 @@ class CellClient(NotebookClient):
         self._for_widgets -= size_of(msg["content"])
         return super().process_message(msg, cell, cell_index) if self._for_widgets > 0 else None
 
-    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
-        """nbclient's, except that it does not wait for ever for a message that was dropped."""
-        assert self.kc is not None
-        while True:
-            try:
-                msg = await self.kc.iopub_channel.get_msg(timeout=_SILENCE_S)
-            except Empty:
-                if "shell.execute_reply" in cell["metadata"].get("execution", {}):
-                    self._task_log.remark("the kernel dropped messages: some of this cell's output may be missing")
-                    return
-                continue
-            self._descriptors.drain(msg["metadata"].get(MARK_FIELD))
-            if msg["parent_header"].get("msg_id") == parent_msg_id:
-                try:
-                    self.process_message(msg, cell, cell_index)
-                except CellExecutionComplete:
-                    return
+    def sees(self, msg: dict[str, Any]) -> None:
+        """What child processes printed before the message comes before it."""
+        self._descriptors.drain(msg["metadata"].get(MARK_FIELD))
+
+    def misses_messages(self) -> None:
+        """Say so in the log."""
+        self._task_log.remark("the kernel dropped messages: some of this cell's output may be missing")
