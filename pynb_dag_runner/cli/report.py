@@ -58,7 +58,7 @@ def _make_pages(run: "Run") -> None:
                 pages.make(f"{page.task}#{page.number}", folder, page.task, page.outcome, page.failure)
         for said in pages.finish():
             if isinstance(said, PageProblem):
-                click.echo(f"warning: no HTML page of {said.key}: {said.problem}", err=True)
+                click.echo(f"warning: {said.sentence}", err=True)
             else:
                 click.echo(f"making {said.left} of {said.total} pages", err=True)
     finally:

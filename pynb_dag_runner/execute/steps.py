@@ -279,7 +279,7 @@ def finish_pages(run: RunInProgress) -> None:
 
     for said in run.processes.pages.finish(patience_s):
         if isinstance(said, PageProblem):
-            run.journal.warn(f"no HTML page of {said.key}: {said.problem}")
+            run.journal.warn(said.sentence)
         else:
             now = run.context.clock.now()
             run.journal.tell(events.PagesBeingMade(time=now, left=said.left, total=said.total))

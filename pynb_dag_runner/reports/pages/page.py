@@ -9,6 +9,7 @@ does it beside the tasks rather than each worker in the middle of them.
 import contextlib
 import copy
 import functools
+import html
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ import nbformat
 
 from pynb_dag_runner.model.outcomes import Failure, Outcome
 from pynb_dag_runner.model.text import first_line, plain
+from pynb_dag_runner.processes.changed_names import note, notes
 from pynb_dag_runner.processes.fork_server.child import die_with
 from pynb_dag_runner.reports.pages.cells import marked
 from pynb_dag_runner.reports.pages.pictures import Pictures
@@ -64,10 +66,26 @@ def to_html(
     }
     try:
         page = _exporter().page(shown, title, pictures, {"run": run, "marks": marks, "scripts": outputs.scripts})
-    except BaseException:
+    except Exception as error:  # noqa: BLE001 - odd outputs, or another release of nbconvert's
         _exporter.cache_clear()  # who knows in which state it was left
-        raise
+        try:
+            page = _plain_page(shown, title, f"{run['outcome']} {kind} {message}".strip())
+        except Exception:  # noqa: BLE001 - then it is the notebook, or nbconvert does not work at all
+            raise error from None
+        note("nbconvert", f"{type(error).__name__}: {error}", "the page is the one that it makes by itself")
     return page.encode("utf-8", "replace")
+
+
+def _plain_page(shown: Any, title: str, banner: str) -> str:
+    """nbconvert's own page, which reads no file and asks no network."""
+    from nbconvert.exporters import HTMLExporter
+
+    nowhere = {name: "" for name in HTMLExporter.class_trait_names() if name.endswith("_url")}
+    exporter = HTMLExporter(optimistic_validation=True, **nowhere)
+    if banner:
+        shown.cells = [nbformat.v4.new_markdown_cell(f"<pre>{html.escape(banner)}</pre>"), *shown.cells]
+    page, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
+    return page
 
 
 @functools.cache
@@ -124,7 +142,7 @@ def _serve_all(requests: TextIO, niceness: int) -> None:
 
     A request has the keys ``notebook``, ``page``, ``title``, ``outcome`` and perhaps ``kind`` and ``message``, or
     ``directory`` and ``root`` for pictures; the answer has ``problem``, which is null if the page is made or there is
-    no notebook.
+    no notebook, and ``remarks``, of which each is made once.
     """
     if niceness:
         _give_way(niceness)
@@ -134,7 +152,10 @@ def _serve_all(requests: TextIO, niceness: int) -> None:
     answers.write("ready\n")
     answers.flush()
     for line in requests:
-        answers.write(json.dumps({"problem": _serve(json.loads(line))}) + "\n")
+        told = notes()
+        problem = _serve(json.loads(line))
+        remarks = [line for line in notes() if line not in told]
+        answers.write(json.dumps({"problem": problem, "remarks": remarks}) + "\n")
         answers.flush()
 
 

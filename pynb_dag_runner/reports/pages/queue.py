@@ -34,10 +34,22 @@ _DIED = "the process that makes pages died"
 
 @dataclass(frozen=True, kw_only=True)
 class PageProblem:
-    """A page that could not be made."""
+    """A page that could not be made, or was made in another way than usual.
+
+    Attributes:
+        key: names the attempt.
+        problem: a clause.
+        is_made: there is a page.
+    """
 
     key: str
     problem: str
+    is_made: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """For the log of the run."""
+        return f"{'the' if self.is_made else 'no'} HTML page of {self.key}: {self.problem}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +261,12 @@ class Pages:
                 return
             if answer is not None:
                 self._made_at = time.monotonic()
-                problem = json.loads(answer)["problem"]
+                told = json.loads(answer)
                 del self._open[page.key]
-                if problem is not None:
-                    self._problems.append(PageProblem(key=page.key, problem=problem))
+                if told["problem"] is not None:
+                    self._problems.append(PageProblem(key=page.key, problem=told["problem"]))
+                for remark in told["remarks"]:
+                    self._problems.append(PageProblem(key=page.key, problem=remark, is_made=True))
             else:
                 page.deaths += 1
                 if page.deaths >= _MOST_DEATHS:
