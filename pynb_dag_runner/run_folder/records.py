@@ -8,7 +8,7 @@ import math
 from typing import Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from pynb_dag_runner.model.declarations import StoredInteger
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
@@ -250,12 +250,9 @@ class TrackingRecord(Record, defer_build=False):
     outputs: dict[str, JsonValue] = {}
 
 
-_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
-"""JSON has no such numbers; they are written as strings."""
-
-
 def _number(value: Any) -> Any:
-    return float(value) if value in _NO_NUMBERS else value
+    """JSON has no NaN and no infinities; they are written as strings."""
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
 class Metric(Record):
@@ -265,9 +262,7 @@ class Metric(Record):
     value: Annotated[
         float,
         Field(allow_inf_nan=True),
-        BeforeValidator(_number),
-        # In words: pydantic derives it from the validator since 2.9 only.
-        WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(_NO_NUMBERS), "type": "string"}]}),
+        BeforeValidator(_number, json_schema_input_type=float | Literal["NaN", "Infinity", "-Infinity"]),
     ]
     step: StoredInteger = 0
     timestamp: StoredTime
