@@ -9,22 +9,24 @@ import pytest
 from pynb_dag_runner.execute.journal import HEARTBEAT_S
 from pynb_dag_runner.model.declarations import declared
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.run_folder import paths, reader, records, safe_read
 from pynb_dag_runner.run_folder.event_lines import EVENT_NAMES
 from pynb_dag_runner.run_folder.records import SCHEMA_VERSION, Record
 from pynb_dag_runner.worker.failures import MAX_MESSAGE_CHARACTERS
+from tests import option_tables
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "run-folder.md").read_text()
 
-SECTIONS: dict[str, type[Record] | type[TaskOptions]] = {
+SECTIONS: dict[str, type[Record] | type[TaskOptions] | type[RunSettings]] = {
     "`run.json`": records.RunRecord,
     "Tasks of the DAG": records.PlannedTask,
     "Fingerprint": records.FingerprintRecord,
     "Given parameters": records.GivenRecord,
     "Target": records.TargetRecord,
-    "Settings": records.SettingsRecord,
+    "Settings": RunSettings,
     "Resumes": records.ResumeRecord,
     "Tasks that run again": records.RunAgainRecord,
     "Options": TaskOptions,
@@ -70,7 +72,7 @@ def test_every_file_is_described(name: str) -> None:
     assert folder_of_folders or re.search(rf"`{re.escape(name)}/?`", TEXT), "not in the text"
 
 
-def keys(record: type[Record] | type[TaskOptions]) -> dict[str, bool]:
+def keys(record: type[Record] | type[TaskOptions] | type[RunSettings]) -> dict[str, bool]:
     """A record's keys, and whether a reader requires them."""
     if issubclass(record, Record):
         return {name: field.is_required() for name, field in record.model_fields.items()}
@@ -78,7 +80,7 @@ def keys(record: type[Record] | type[TaskOptions]) -> dict[str, bool]:
 
 
 def test_every_record_has_a_section() -> None:
-    assert set(SECTIONS.values()) == {*Record.__subclasses__(), TaskOptions}
+    assert set(SECTIONS.values()) == {*Record.__subclasses__(), TaskOptions, RunSettings}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
@@ -114,6 +116,12 @@ def test_version_and_figures_are_those_of_the_code() -> None:
     assert f"After {reader.STALE_AFTER_S:g} seconds without a sign of life" in TEXT
     assert f"JSON files above {safe_read.MAX_FILE_BYTES / 2**30:g} GiB" in TEXT.replace("\n", " ")
     assert f"at most {MAX_MESSAGE_CHARACTERS:,} characters" in TEXT
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in option_tables.TABLES.values()}))
+def test_tables_of_options_are_current(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    assert option_tables.with_tables(page, text) == text  # out of date? python -m tests.option_tables
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Methods whose keyword arguments are declared by a class: :func:`takes`, and the arguments of tasks.
+"""Methods whose keyword arguments are declared by a class: :func:`takes`, and the arguments of tasks and runs.
 
 Type checkers and editors see the arguments of the class' constructor, with their types and defaults; ``help()`` shows
 them with what each of them does.
@@ -8,13 +8,15 @@ import functools
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pynb_dag_runner.errors import UsageError
+from pynb_dag_runner.events import Listener
 from pynb_dag_runner.model.declarations import Option, declared, without_extras
 from pynb_dag_runner.model.graph import Task, unknown_name
+from pynb_dag_runner.model.run_settings import ResumeChoices, RunChoices, RunSettings
 from pynb_dag_runner.model.task_options import CommonOptions, FunctionOptions, NotebookOptions
 
 _Parameters = ParamSpec("_Parameters")
@@ -77,6 +79,54 @@ class FunctionArguments(FunctionOptions, TaskArguments):
             "output ``return``"
         ),
     ] = field(kw_only=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """Who hears of what happens in a run."""
+
+    listeners: Annotated[Sequence[Listener], Option("called with each event (:mod:`pynb_dag_runner.events`)")] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments(Heard, RunChoices):
+    """The arguments of ``Pipeline.run``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArguments(Heard, ResumeChoices):
+    """The arguments of ``Pipeline.resume``."""
+
+    run_dir: Annotated[str | os.PathLike[str], Option("the run folder")] = field(kw_only=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefinitionRunArguments(RunArguments):
+    """The arguments of ``PipelineDefinition.run``."""
+
+    parameters: Annotated[
+        Mapping[str, Any] | None, Option("the pipeline's own, by name; default: those of its signature")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefinitionResumeArguments(ResumeArguments):
+    """The arguments of ``PipelineDefinition.resume``."""
+
+    parameters: Annotated[
+        Mapping[str, Any] | None, Option("those that shall have another value than the run was given")
+    ] = None
+
+
+def checked(settings: RunSettings) -> RunSettings:
+    """The settings, if they make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if problems := settings.problems():
+        raise UsageError("; ".join(problems))
+    return settings
 
 
 def unknown_options(kind: type[CommonOptions], names: Iterable[str]) -> list[str]:

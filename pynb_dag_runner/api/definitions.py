@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, overload
 
-from pynb_dag_runner.api.pipelines import Pipeline, RunOptions
+from pynb_dag_runner.api.arguments import DefinitionResumeArguments, DefinitionRunArguments, takes
+from pynb_dag_runner.api.pipelines import Pipeline
 from pynb_dag_runner.define.parameters import ParameterSpec, convert, specs_of
 from pynb_dag_runner.errors import OUTPUT_ADVICE, OutputNotKnownError, PipelineError, UsageError
 from pynb_dag_runner.execute.run_records import given_again
@@ -95,30 +96,21 @@ class PipelineDefinition:
         """The checked graph for these parameters; see :meth:`define` and :meth:`Pipeline.build`."""
         return self.define(parameters).build()
 
-    def run(
-        self,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        output_dir: str | os.PathLike[str] = "runs",
-        **options: Unpack[RunOptions],
-    ) -> RunResult:
-        """Run the pipeline with these parameters; further arguments are those of :meth:`Pipeline.run`."""
-        return self.define(parameters).run(output_dir=output_dir, **options)
+    @takes(DefinitionRunArguments)
+    def run(self, given: DefinitionRunArguments, keywords: Mapping[str, Any]) -> RunResult:
+        """Run the pipeline with these parameters; see :meth:`Pipeline.run`."""
+        return self.define(given.parameters).run(**_others(keywords))
 
-    def resume(
-        self,
-        run_dir: str | os.PathLike[str],
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        **options: Unpack[RunOptions],
-    ) -> RunResult:
-        """Go on with an earlier run; further arguments are those of :meth:`Pipeline.resume`.
+    @takes(DefinitionResumeArguments)
+    def resume(self, given: DefinitionResumeArguments, keywords: Mapping[str, Any]) -> RunResult:
+        """Resume an earlier run in place; see :meth:`Pipeline.resume`."""
+        parameters = resumed_parameters(read_run(Path(given.run_dir)).record, given.parameters or {})
+        return self.define(parameters).resume(given.run_dir, **_others(keywords))
 
-        Args:
-            parameters: those that shall have another value than the run was given.
-        """
-        record = read_run(Path(run_dir)).record
-        return self.define(resumed_parameters(record, parameters or {})).resume(run_dir, **options)
+
+def _others(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a pipeline takes which has its parameters already."""
+    return {name: value for name, value in keywords.items() if name not in ("parameters", "run_dir")}
 
 
 @overload

@@ -2,39 +2,32 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from pynb_dag_runner.api.arguments import FunctionArguments, NotebookArguments, takes, unknown_options
-from pynb_dag_runner.api.programs import passes_interruptions_on, settings_of
-from pynb_dag_runner.api.workflow import Display, resumable, run_pipeline
+from pynb_dag_runner.api.arguments import (
+    FunctionArguments,
+    NotebookArguments,
+    ResumeArguments,
+    RunArguments,
+    checked,
+    takes,
+    unknown_options,
+)
+from pynb_dag_runner.api.programs import passes_interruptions_on
+from pynb_dag_runner.api.workflow import Display, resumable, run_pipeline, selected
 from pynb_dag_runner.define import captured_values, checks
 from pynb_dag_runner.define.wiring import wiring_problems
-from pynb_dag_runner.events import Listener
 from pynb_dag_runner.execute.request import RunRequest
 from pynb_dag_runner.execute.runner import RunResult
-from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.model.graph import Dag, FunctionSource, NotebookSource, Task, make_dag
 from pynb_dag_runner.model.references import OutputReference
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.model.task_options import TaskOptions
 from pynb_dag_runner.processes import module_files
 from pynb_dag_runner.run_folder import Run
 from pynb_dag_runner.run_folder.records import TargetRecord
-
-
-class RunOptions(TypedDict, total=False):
-    """Keyword arguments of :meth:`Pipeline.run` and :meth:`Pipeline.resume`, but for the first."""
-
-    fail_fast: bool
-    timeout_s: float | None
-    num_cpus: int | None
-    ray_address: str | None
-    wait_for_nodes: bool
-    executor: ExecutorName
-    html: bool
-    progress: bool
-    listeners: Sequence[Listener]
 
 
 class Pipeline:
@@ -163,35 +156,10 @@ class Pipeline:
             problems=problems,
         )
 
+    @takes(RunArguments)
     @passes_interruptions_on
-    def run(
-        self,
-        *,
-        output_dir: str | os.PathLike[str] = "runs",
-        fail_fast: bool = False,
-        timeout_s: float | None = None,
-        num_cpus: int | None = None,
-        ray_address: str | None = None,
-        wait_for_nodes: bool = False,
-        executor: ExecutorName = "ray",
-        html: bool = True,
-        progress: bool = True,
-        listeners: Sequence[Listener] = (),
-    ) -> RunResult:
+    def run(self, given: RunArguments, _keywords: Mapping[str, Any]) -> RunResult:
         """Run the pipeline and wait for its end. A task that fails raises nothing: see the result.
-
-        Args:
-            output_dir: the run folder is made below it, in a folder named after the pipeline.
-            fail_fast: cancel everything else when a task did not succeed.
-            timeout_s: seconds the run may take; then what runs is ended, and nothing more starts.
-            num_cpus: processors to share out on this machine; default: all that this process may use.
-            ray_address: a running cluster to use instead of starting Ray here.
-            wait_for_nodes: the cluster adds nodes: wait for what no node has yet, instead of refusing it.
-            executor: ``ray``; ``process``: in processes of this machine, without Ray; ``inline``: in this very process,
-                one task at a time, for debuggers.
-            html: make a page of each evaluated notebook, ``notebook.html``; ``report --html`` can make them later.
-            progress: show on standard error how the run goes.
-            listeners: called with each event (:mod:`pynb_dag_runner.events`).
 
         Raises:
             UsageError: the pipeline or an argument is wrong; nothing has run.
@@ -199,59 +167,45 @@ class Pipeline:
             KeyboardInterrupt: by Ctrl-C, after the run has been ended in order; its attribute ``result`` is what would
                 have been returned. SIGTERM and SIGHUP go to the program's own handlers, or end it if it has none.
         """
+        settings = checked(RunSettings.of(given))
         request = RunRequest(
-            dag=self.build(),
-            settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, html),
+            dag=selected(self.build(), settings),
+            settings=settings,
             base_dir=self.base_dir,
-            output_dir=Path(output_dir),
+            output_dir=Path(given.output_dir),
             target=self._target,
-            listeners=listeners,
+            listeners=given.listeners,
         )
-        return run_pipeline(request, Display(progress=progress, summary=progress)).result
+        return run_pipeline(request, Display(progress=given.progress, summary=given.progress)).result
 
+    @takes(ResumeArguments)
     @passes_interruptions_on
-    def resume(
-        self,
-        run_dir: str | os.PathLike[str],
-        *,
-        fail_fast: bool = False,
-        timeout_s: float | None = None,
-        num_cpus: int | None = None,
-        ray_address: str | None = None,
-        wait_for_nodes: bool = False,
-        executor: ExecutorName = "ray",
-        html: bool | None = None,
-        progress: bool = True,
-        listeners: Sequence[Listener] = (),
-    ) -> RunResult:
-        """Go on with an earlier run of this pipeline in its own folder: only what has to runs again.
+    def resume(self, given: ResumeArguments, keywords: Mapping[str, Any]) -> RunResult:
+        """Resume an earlier run of this pipeline in place; re-run only what is needed.
 
         A task that succeeded is taken over if it, its parameters and all that it needs are what they were. If that
         holds for the whole run and it succeeded, nothing is changed. The folder must be your own: return values that
         JSON can't hold are unpickled.
 
-        Args:
-            run_dir: the run folder.
-            html: make a page of each notebook that has none; default: as the run had it.
-
-        The other arguments, and what is raised, are those of :meth:`run`.
+        Settings that are not given are as the run had them; ``timeout_s`` is counted anew.
 
         Raises:
             RunFolderError: it is no run folder, or damaged, or belongs to another user.
+            UsageError: the pipeline or an argument is wrong; nothing has run.
         """
 
         def request_for(run: Run) -> RunRequest:
-            pages = run.record.settings.html if html is None else html
+            settings = checked(run.record.settings.over(keywords))
             return RunRequest(
-                dag=self.build(),
-                settings=settings_of(executor, num_cpus, ray_address, fail_fast, timeout_s, wait_for_nodes, pages),
+                dag=selected(self.build(), settings),
+                settings=settings,
                 base_dir=self.base_dir,
                 target=self._target or run.record.target,
-                listeners=listeners,
+                listeners=given.listeners,
             )
 
-        with resumable(Path(run_dir), request_for) as request:
-            return run_pipeline(request, Display(progress=progress, summary=progress)).result
+        with resumable(Path(given.run_dir), request_for) as request:
+            return run_pipeline(request, Display(progress=given.progress, summary=given.progress)).result
 
 
 def _caller_directory() -> Path:

@@ -1,15 +1,12 @@
-"""What a run needs that a Python program starts: checked settings, and that no interruption is swallowed."""
+"""What a run needs that a Python program starts: that no interruption is swallowed."""
 
 import functools
 from collections.abc import Callable
 from typing import ParamSpec
 
-from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.execute.runner import RunResult
 from pynb_dag_runner.execute.signals import deliver_again, signal_of
-from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.model.outcomes import RunStatus
-from pynb_dag_runner.run_folder.records import SettingsRecord
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -41,30 +38,3 @@ def passes_interruptions_on(run: Callable[_Arguments, RunResult]) -> Callable[_A
         return result
 
     return passing_on
-
-
-def settings_of(
-    executor: ExecutorName,
-    num_cpus: int | None,
-    ray_address: str | None,
-    fail_fast: bool,
-    timeout_s: float | None,
-    wait_for_nodes: bool,
-    html: bool,
-) -> SettingsRecord:
-    """How to run, checked.
-
-    Raises:
-        UsageError: the time limit is none.
-    """
-    if timeout_s is not None and not 0 < timeout_s < float("inf"):
-        raise UsageError(f"timeout_s, the run's time limit: got {timeout_s!r}, expected a number of seconds above 0")
-    return SettingsRecord(
-        executor=executor,
-        num_cpus=num_cpus,
-        ray_address=ray_address,
-        fail_fast=fail_fast,
-        timeout_s=timeout_s,
-        wait_for_nodes=wait_for_nodes,
-        html=html,
-    )

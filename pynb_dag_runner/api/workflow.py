@@ -11,6 +11,8 @@ from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.execute.reopening import prepare, reopened
 from pynb_dag_runner.execute.request import RunRequest
 from pynb_dag_runner.execute.runner import RunResult, execute_run
+from pynb_dag_runner.model.graph import Dag
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.reports.console import RunConsole
 from pynb_dag_runner.run_folder import Run
 
@@ -66,6 +68,15 @@ def run_pipeline(request: RunRequest, display: Display, after_run: AfterRun | No
         console.summarise(result.status, result.folder, list(result.tasks.values()))
     after = after_run(result) if after_run is not None else {}
     return EndedRun(result=result, duration_s=console.duration_s, after=after)
+
+
+def selected(dag: Dag, settings: RunSettings) -> Dag:
+    """The part of a pipeline that a run with these settings has.
+
+    Raises:
+        PipelineError: there is no such task, or one uses an output of a task that is not selected.
+    """
+    return dag.select(settings.tasks, with_upstream=settings.upstream) if settings.tasks else dag
 
 
 @contextmanager

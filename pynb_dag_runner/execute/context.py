@@ -10,8 +10,9 @@ from pynb_dag_runner.events import Listener
 from pynb_dag_runner.execute.clock import Clock
 from pynb_dag_runner.execute.resume_state import Earlier
 from pynb_dag_runner.model.graph import Dag
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
-from pynb_dag_runner.run_folder.records import RunRecord, SettingsRecord
+from pynb_dag_runner.run_folder.records import RunRecord
 from pynb_dag_runner.secrets.masking import NO_SECRETS, Redactor
 
 
@@ -46,7 +47,7 @@ class RunContext:
     chance: Callable[[], float] = random.random
 
     @property
-    def settings(self) -> SettingsRecord:
+    def settings(self) -> RunSettings:
         """How to run."""
         return self.record.settings
 

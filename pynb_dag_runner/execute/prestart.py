@@ -21,7 +21,7 @@ from pynb_dag_runner.worker.messages import thread_variables
 
 if TYPE_CHECKING:
     from pynb_dag_runner.model.graph import Dag
-    from pynb_dag_runner.run_folder.records import SettingsRecord
+    from pynb_dag_runner.model.run_settings import RunSettings
 
 _CELLS = re.compile(rb"^# ?(?:%%|\+|---)", re.MULTILINE)
 _MAKES_PIPELINE = b"pynb_dag_runner"
@@ -80,7 +80,7 @@ class WarmProcesses:
             self._stack = stack.pop_all()
 
     @classmethod
-    def for_run(cls, dag: "Dag", settings: "SettingsRecord") -> Self:
+    def for_run(cls, dag: "Dag", settings: "RunSettings") -> Self:
         """Those for a graph on an engine. Jobs on a cluster run elsewhere, those of ``inline`` in the driver."""
         return cls(
             hosts=settings.executor != "inline" and settings.ray_address is None,

@@ -19,6 +19,7 @@ from pynb_dag_runner.model.graph import Dag
 from pynb_dag_runner.model.outcomes import RunStatus
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.model.references import references_in
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.plan.resumption import Resumption, decide
 from pynb_dag_runner.processes.private_directory import MARK_VARIABLE
 from pynb_dag_runner.processes.process_table import end_marked
@@ -32,7 +33,6 @@ from pynb_dag_runner.run_folder.records import (
     ResumeRecord,
     RunAgainRecord,
     RunRecord,
-    SettingsRecord,
     TargetRecord,
 )
 
@@ -126,7 +126,7 @@ class Preparation:
         self,
         *,
         now: datetime,
-        settings: SettingsRecord,
+        settings: RunSettings,
         target: TargetRecord | None,
         driver: DriverRecord,
         git: GitRecord | None,

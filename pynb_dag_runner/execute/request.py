@@ -17,8 +17,9 @@ from pynb_dag_runner.execute.signals import Interrupts
 from pynb_dag_runner.executors import StartExecutor, executor_factory
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.model.graph import Dag
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.run_folder import Run
-from pynb_dag_runner.run_folder.records import RunRecord, SettingsRecord, TargetRecord
+from pynb_dag_runner.run_folder.records import RunRecord, TargetRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class RunRequest:
     """
 
     dag: Dag
-    settings: SettingsRecord
+    settings: RunSettings
     base_dir: Path
     output_dir: Path = Path("runs")
     resumed: Preparation | None = None

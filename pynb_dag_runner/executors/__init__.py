@@ -1,21 +1,22 @@
 """Executors: they run a picklable call elsewhere, on Ray or not, and give a stream of events.
 
-It may import ``errors`` and ``processes``; it must not know tasks, notebooks or run folders.
+It may import ``errors``, ``processes`` and, of ``model``, the executors' names; it must not know tasks, notebooks or
+run folders.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import get_args
 
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.executors.hosts.supervisor import Host
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 
 StartExecutor = Callable[[Callable[[], Host], PrivateDirectory], Executor]
 """Starts an executor. What it is given makes a process for jobs, and holds all that is temporary, until the executor is
 closed; not every executor has a use for them."""
 
-ExecutorName = Literal["ray", "process", "inline"]
-EXECUTOR_NAMES: tuple[ExecutorName, ...] = ("ray", "process", "inline")
+EXECUTOR_NAMES: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
 
 def executor_factory(

@@ -57,8 +57,9 @@ class Number:
     def words(self) -> str:
         """Such as ``a whole number from 0``."""
         kind = "a whole number" if self.is_whole else "a number"
-        start = f"from {self.least:g}" if self.above is None else f"above {self.above:g}"
-        return f"{kind} {start}" + ("" if self.most is None else f" to {self.most:g}")
+        if self.above is not None:
+            return f"{kind} above {self.above:g}" + ("" if self.most is None else f" and at most {self.most:.0f}")
+        return f"{kind} from {self.least:g}" + ("" if self.most is None else f" to {self.most:g}")
 
     def takes(self, value: object) -> bool:
         """Whether ``value`` is such a number; callers may pass anything."""
@@ -140,12 +141,16 @@ class Option:
         rule: which values it takes; None: what its type says, of texts, choices, and yes or no.
         more: sentences for the documentation.
         key: its name in a run folder, where that is another.
+        flag: its name on the command line, where that is another.
+        metavar: stands for its value in the command line's help.
     """
 
     help: str
     rule: Rule | None = None
     more: str = ""
     key: str = ""
+    flag: str = ""
+    metavar: str = ""
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return handler(schema) | {"description": self.help}
@@ -160,6 +165,7 @@ class Declared:
         is_optional: ``None`` is a value as well.
         default: ``MISSING`` if it must be given.
         key: its name in a run folder.
+        flag: its name on the command line, if it has an option there.
     """
 
     name: str
@@ -170,6 +176,8 @@ class Declared:
     rule: Rule | None
     more: str
     key: str
+    flag: str
+    metavar: str
 
 
 def declared(kind: type) -> Mapping[str, Declared]:
@@ -203,6 +211,8 @@ def _declared(field: "Field[Any]", hint: Any) -> Declared | None:
         rule=option.rule or _rule_of(kind),
         more=option.more,
         key=option.key or field.name,
+        flag=option.flag or f"--{field.name.replace('_', '-')}",
+        metavar=option.metavar,
     )
 
 

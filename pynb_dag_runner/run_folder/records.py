@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from pynb_dag_runner.model.declarations import StoredInteger
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus, TaskStatus
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.model.stored_types import AttemptNumber, StoredTime
 from pynb_dag_runner.model.task_options import TaskOptions
 
@@ -98,20 +99,6 @@ class GivenRecord(Record):
     directory: str = Field(default="", description="the current directory then, for relative paths")
 
 
-class SettingsRecord(Record):
-    """How the run was asked to run."""
-
-    executor: Literal["ray", "process", "inline"] = "ray"
-    num_cpus: StoredInteger | None = None
-    ray_address: str | None = None
-    fail_fast: bool = False
-    timeout_s: float | None = None
-    wait_for_nodes: bool = Field(default=False, description="the cluster adds nodes: wait for what no node has yet")
-    html: bool = Field(default=True, description="evaluated notebooks become pages, too")
-    tasks: tuple[str, ...] = Field(default=(), description="the tasks that were asked for; empty: all")
-    upstream: bool = Field(default=False, description="and what these need")
-
-
 class DriverRecord(Record):
     """The process that runs the pipeline; tells a reader whether it is still there."""
 
@@ -167,7 +154,7 @@ class RunRecord(Record):
     parameters: dict[str, JsonValue] = {}
     given: dict[str, GivenRecord] = Field(default={}, description="parameters that did not take their default")
     target: TargetRecord | None = None
-    settings: SettingsRecord = SettingsRecord.model_construct()
+    settings: RunSettings = RunSettings()
     tasks: tuple[PlannedTask, ...] = Field(default=(), description="in plan order")
     resumes: tuple[ResumeRecord, ...] = ()
     driver: DriverRecord

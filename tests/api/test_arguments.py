@@ -1,17 +1,27 @@
 """What users see of declared arguments: signature, help, and what is said of a mistake."""
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import TypeAdapter
 
-from pynb_dag_runner import Pipeline, PipelineError
-from pynb_dag_runner.model.declarations import declared
+from pynb_dag_runner import Pipeline, PipelineError, read_run
+from pynb_dag_runner.api.arguments import takes
+from pynb_dag_runner.model.declarations import Option, declared
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.model.task_options import FunctionOptions, NotebookOptions, TaskOptions
+from tests.option_tables import type_words
 
 
 def work() -> None: ...
+
+
+def fail() -> None:
+    raise ValueError
 
 
 def problems(pipeline: Pipeline) -> tuple[str, ...]:
@@ -76,3 +86,53 @@ def test_an_argument_that_is_missing_is_named() -> None:
         TypeError, match=r"^notebook\(\) got arguments that do not fit: missing a required argument: 'path'$"
     ):
         pipeline.notebook(retries=1)
+
+
+def test_a_run_of_some_tasks_is_resumed_as_it_was(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", base_dir=tmp_path)
+    pipeline.function(work)
+    pipeline.function(fail, after="work")
+    pipeline.function(work, name="other")
+    first = pipeline.run(
+        output_dir=tmp_path, executor="inline", tasks=["fail"], upstream=True, html=False, progress=False
+    )
+    assert list(first.tasks) == ["work", "fail"]
+    again = pipeline.resume(first.folder, timeout_s=60, progress=False)
+    assert list(again.tasks) == ["work", "fail"]
+    assert read_run(first.folder).record.settings == RunSettings(
+        executor="inline", tasks=("fail",), upstream=True, html=False, timeout_s=60
+    )
+
+
+def test_a_task_to_run_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", base_dir=tmp_path)
+    pipeline.function(work)
+    with pytest.raises(PipelineError, match=r"there is no task 'wrok'; did you mean 'work'\?"):
+        pipeline.run(output_dir=tmp_path, executor="inline", tasks="wrok")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithOneMore(FunctionOptions):
+    """Options of functions, and one that does not exist."""
+
+    retry_on: Annotated[Literal["all", "crash"], Option("after which ends it is tried again")] = "all"
+
+
+class Owner:
+    """Has a method that takes them."""
+
+    @takes(WithOneMore)
+    def add(self, given: WithOneMore, keywords: Mapping[str, Any]) -> tuple[WithOneMore, Mapping[str, Any]]:
+        """Add it."""
+        return given, keywords
+
+
+def test_a_new_option_is_its_declaration_alone() -> None:
+    given, keywords = Owner().add(retry_on="crash", retries=1)
+    assert (given, keywords) == (WithOneMore(retry_on="crash", retries=1), {"retry_on": "crash", "retries": 1})
+    assert str(inspect.signature(Owner.add).parameters["retry_on"]) == "retry_on: Literal['all', 'crash'] = 'all'"
+    assert "\n    retry_on: after which ends it is tried again." in str(Owner.add.__doc__)
+    wrong: Any = {"retry_on": "never"}
+    assert Owner().add(**wrong)[0].problems() == ["retry_on must be 'all' or 'crash', got 'never'"]
+    assert TypeAdapter(WithOneMore).validate_json('{"retry_on": "crash"}') == WithOneMore(retry_on="crash")
+    assert type_words(declared(WithOneMore)["retry_on"]) == "`all` or `crash`"

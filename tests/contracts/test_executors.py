@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pynb_dag_runner.errors import ExecutorError
-from pynb_dag_runner.executors import EXECUTOR_NAMES, ExecutorName, executor_factory
+from pynb_dag_runner.executors import EXECUTOR_NAMES, executor_factory
 from pynb_dag_runner.executors.base import (
     Executor,
     Handle,
@@ -32,6 +32,7 @@ from pynb_dag_runner.executors.base import (
     Resources,
 )
 from pynb_dag_runner.executors.hosts.supervisor import Host, HostServer
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 from tests.ray_head import TOKEN, RayHead, ray_head
 

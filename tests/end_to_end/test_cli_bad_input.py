@@ -126,7 +126,7 @@ def test_an_output_that_was_never_set_fails_the_task_that_needs_it(project: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--upstream"], "there is no --task"),
+        (["--upstream"], "--task is not given"),
         (["--executor", "inline", "--num-cpus", "2"], "is for --executor ray and process"),
         (["--ray-address", "auto", "--num-cpus", "2"], "the cluster at --ray-address has its own number"),
     ],

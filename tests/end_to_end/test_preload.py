@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from pynb_dag_runner import RunStatus, read_run
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from tests.end_to_end.cli_process import pynb, write
 
 PIPELINE = """

@@ -34,8 +34,9 @@ from pynb_dag_runner.executors.base import (
 from pynb_dag_runner.executors.project import PackedProject
 from pynb_dag_runner.model.graph import Dag
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.reports.pages.queue import PageProblem, Pages, PagesLeft
-from pynb_dag_runner.run_folder.records import ResumeRecord, RunRecord, SettingsRecord
+from pynb_dag_runner.run_folder.records import ResumeRecord, RunRecord
 from pynb_dag_runner.run_folder.writer import RunWriter
 from pynb_dag_runner.secrets.masking import NO_SECRETS, Redactor
 from pynb_dag_runner.worker.messages import AttemptBegan, AttemptFinished
@@ -255,7 +256,7 @@ class Stage:
     pipeline: Pipeline
     scripts: Mapping[str, Script] = field(default_factory=dict)
     when_cancelled: Mapping[str, Script] = field(default_factory=dict)
-    settings: SettingsRecord = field(default_factory=lambda: SettingsRecord(executor="process"))
+    settings: RunSettings = field(default_factory=lambda: RunSettings(executor="process"))
     earlier: Earlier = field(default_factory=Earlier)
     attempts_before: Mapping[str, int] | None = None
     notes: Sequence[str] = ()

@@ -10,8 +10,8 @@ from pynb_dag_runner import Pipeline, events
 from pynb_dag_runner.execute.resume_state import Earlier, MissingPage
 from pynb_dag_runner.executors.base import EngineLost, JobEnded, Keep, Waits
 from pynb_dag_runner.model.outcomes import Failure, Outcome, RunStatus
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import SettingsRecord
 from pynb_dag_runner.run_folder.writer import AttemptWriter
 from pynb_dag_runner.secrets import files
 from pynb_dag_runner.secrets.masking import Redactor
@@ -276,7 +276,7 @@ def test_pages_of_notebooks_are_asked_for(tmp_path: Path, html: bool, script: Sc
     pipeline = Pipeline("p", base_dir=tmp_path)
     pipeline.notebook("n.py", retries=1)
     pipeline.function(nothing)
-    settings = SettingsRecord(executor="process", html=html)
+    settings = RunSettings(executor="process", html=html)
     stage = Stage(tmp_path, pipeline, settings=settings, scripts={"n#1": script})
     stage.run()
     assert stage.pages.asked == asked

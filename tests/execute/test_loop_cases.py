@@ -14,7 +14,7 @@ import pytest
 from pynb_dag_runner import Pipeline
 from pynb_dag_runner.executors.base import LimitsOver
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus
-from pynb_dag_runner.run_folder.records import SettingsRecord
+from pynb_dag_runner.model.run_settings import RunSettings
 from tests.execute.fakes import (
     Script,
     Stage,
@@ -67,7 +67,7 @@ def stage_of(folder: Path, case: Case) -> Stage:
         pipeline=pipeline_of(case.tasks),
         scripts=case.scripts,
         when_cancelled=case.when_cancelled,
-        settings=SettingsRecord(executor="process", **case.settings),
+        settings=RunSettings(executor="process", **case.settings),
         chance=case.chance,
     )
 

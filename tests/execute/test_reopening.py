@@ -17,13 +17,14 @@ from pynb_dag_runner.execute.reopening import prepare, reopened
 from pynb_dag_runner.execute.request import RunRequest
 from pynb_dag_runner.execute.run_records import given_again, given_records
 from pynb_dag_runner.execute.runner import execute_run
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import AttemptRecord, SettingsRecord
+from pynb_dag_runner.run_folder.records import AttemptRecord
 from pynb_dag_runner.secrets.masking import NO_SECRETS
 from pynb_dag_runner.worker import attempt as attempt_module
 from tests.factories import attempt_started, edit_json, make_driver, make_run_record, this_driver, write_run
 
-INLINE = SettingsRecord(executor="inline")
+INLINE = RunSettings(executor="inline")
 
 
 def succeed() -> int:
@@ -255,7 +256,7 @@ def test_a_death_seen_by_a_clock_that_was_set_back_is_no_earlier_than_the_start(
         dag=one_task(tmp_path, die).build(),
         output_dir=tmp_path,
         clock=BackwardClock(),
-        settings=SettingsRecord(executor="process", num_cpus=1),
+        settings=RunSettings(executor="process", num_cpus=1),
         base_dir=tmp_path,
     )
     result = execute_run(request)

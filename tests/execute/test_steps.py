@@ -21,9 +21,9 @@ from pynb_dag_runner.execute.runner import NEW_RUN, RESUMED_RUN, Step, execute_r
 from pynb_dag_runner.execute.signals import Interrupts
 from pynb_dag_runner.executors.base import Executor
 from pynb_dag_runner.model.outcomes import TaskStatus
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.reports.pages.queue import PageProblem, Pages, PagesLeft
 from pynb_dag_runner.run_folder import paths
-from pynb_dag_runner.run_folder.records import SettingsRecord
 from pynb_dag_runner.secrets.masking import Redactor
 from tests.execute.fakes import FakeClock, FakeEngine, FakePages, Script, WatchedWriter, engine_lost, hangs
 from tests.factories import after, make_run_record
@@ -44,7 +44,7 @@ class Scene:
         pipeline.function(nothing, name="a")
         self.request = RunRequest(
             dag=pipeline.build(),
-            settings=SettingsRecord(executor="inline"),
+            settings=RunSettings(executor="inline"),
             base_dir=folder,
             output_dir=folder / "runs",
             executor=lambda *_: self.engine,
@@ -134,7 +134,7 @@ def test_an_engine_that_does_not_start_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_a_task_may_wait_for_nodes(tmp_path: Path) -> None:
     scene = Scene(tmp_path, capacity=0.5)
-    settings = SettingsRecord(executor="inline", wait_for_nodes=True)
+    settings = RunSettings(executor="inline", wait_for_nodes=True)
     assert execute_run(replace(scene.request, settings=settings)).status is RunStatus.SUCCEEDED
     (warning,) = [event.message for event in scene.heard if isinstance(event, events.Warned)]
     assert warning.endswith("it waits until the cluster has such a node")

@@ -10,8 +10,8 @@ import pytest
 from pynb_dag_runner import Pipeline, RunFolderError, RunStatus, TaskStatus, read_run
 from pynb_dag_runner.execute.reopening import prepare, reopened
 from pynb_dag_runner.execute.runner import RunResult
+from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.run_folder import Run, paths
-from pynb_dag_runner.run_folder.records import SettingsRecord
 from tests.factories import edit_json, make_driver
 
 
@@ -103,7 +103,7 @@ def test_a_resume_that_died_at_once_has_taken_over_what_it_said(tmp_path: Path, 
     with reopened(failed) as run:
         record = prepare(run, made.build(), tmp_path).record(
             now=datetime.now(UTC),
-            settings=SettingsRecord(executor="inline"),
+            settings=RunSettings(executor="inline"),
             target=None,
             driver=make_driver(),
             git=None,

@@ -9,7 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 from pynb_dag_runner import Pipeline, RunResult
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.notebooks.kernelspecs import OWN
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from pynb_dag_runner.processes.private_directory import PrivateDirectory

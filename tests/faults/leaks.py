@@ -13,7 +13,7 @@ from textwrap import dedent
 import nbformat
 
 from pynb_dag_runner import Pipeline, RunResult
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 
 SECRET = 't0p-Sécret/"it\'s"+&<7f3a9c>'
 """Every encoding writes it in another way."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pynb_dag_runner import Outcome, Pipeline
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.processes.process_table import has_ended
 from tests import odd_machine
 from tests.slowness import slowness
@@ -109,7 +109,9 @@ def test_they_end_with_their_attempt(tmp_path: Path, executor: ExecutorName) -> 
         pipeline.function(time_out, name="timeout", parameters={"folder": folder}, timeout_s=4.0 * slowness())
         expected |= {"crash": Outcome.CRASHED, "killed": Outcome.CRASHED, "timeout": Outcome.TIMED_OUT}
     pipeline.function(wait_until_gone, parameters={"folder": folder, "names": sorted(expected)}, num_cpus=0)
-    result = pipeline.run(executor=executor, num_cpus=2, progress=False, output_dir=tmp_path / "runs")
+    result = pipeline.run(
+        executor=executor, num_cpus=2 if executor != "inline" else None, progress=False, output_dir=tmp_path / "runs"
+    )
     outcomes = {name: task.last_attempt.outcome for name, task in result.tasks.items() if task.last_attempt}
     assert outcomes == {**expected, "wait_until_gone": Outcome.SUCCEEDED}
     assert result.tasks["wait_until_gone"].outputs["return"] == dict.fromkeys(expected, False)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from pynb_dag_runner import Outcome, Pipeline, RunStatus
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from tests.end_to_end.cli_process import PROGRAM, environment
 from tests.faults.kernels import attempt_of, fork_server, kernel, run_notebooks, start_of

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pynb_dag_runner import Pipeline, RunResult, RunStatus
-from pynb_dag_runner.executors import ExecutorName
 from pynb_dag_runner.model.graph import Task
+from pynb_dag_runner.model.run_settings import ExecutorName
 from tests.soak import repetitions
 
 NOTEBOOK = """# %% tags=["parameters"]

@@ -11,7 +11,7 @@ import pytest
 
 from pynb_dag_runner import Outcome, Pipeline, RunStatus
 from pynb_dag_runner.events import AttemptStarted, AttemptWaits, Event
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.processes.fork_server import importers
 from pynb_dag_runner.processes.fork_server.client import ForkRefused, ask
 from pynb_dag_runner.processes.fork_server.wire import FIND, WAIT, ForkRequest

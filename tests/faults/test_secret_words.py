@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_bridge import upload
 from pynb_dag_runner import Pipeline, Secret, pipeline, tracking
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.run_folder import read_attempt_details, read_run
 from pynb_dag_runner.run_folder.records import AttemptRecord, Metric, TrackingRecord
 from pynb_dag_runner.secrets.masking import MASK, Redactor

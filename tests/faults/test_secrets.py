@@ -17,7 +17,7 @@ from mlflow_bridge import upload
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
 from pynb_dag_runner import Outcome, Pipeline, Secret, tracking
-from pynb_dag_runner.executors import ExecutorName
+from pynb_dag_runner.model.run_settings import ExecutorName
 from pynb_dag_runner.secrets.masking import MASK
 from tests.faults.leaks import DIGEST, NUMBER, SECRET, SIMPLE, assert_nowhere, run, write_notebook
 
