@@ -39,7 +39,7 @@ RUN = """
             return getattr(ray, name)
 
     def counterfeit(**private):
-        session.RayPrivate = lambda _: RayPrivate(Counterfeit(**private))
+        session.RayPrivate = lambda _, dead_server: RayPrivate(Counterfeit(**private), dead_server)
 
     {counterfeit}
 
@@ -222,6 +222,19 @@ def test_the_loopback_address_stays_however_it_is_handed_over() -> None:
     assert services.resolve_ip_for_localhost("127.0.0.1") == "192.0.2.1"
 
 
+def test_nobody_looks_for_the_node_of_a_server_that_has_ended() -> None:
+    state = SimpleNamespace(_initialize_global_state=lambda options: None, node_table=lambda: [{"NodeID": "other"}])
+    services = SimpleNamespace(get_node=lambda *where: where, _get_gcs_client_options=lambda address: address)
+    module = SimpleNamespace(
+        __version__="2.60.0",
+        _private=SimpleNamespace(services=services, state=SimpleNamespace(GlobalState=lambda: state)),
+    )
+    said = iter([None, "raylet ended (exit code 1)", "raylet ended (exit code 1)"])
+    private = RayPrivate(module, lambda: next(said))
+    with private.lean(), pytest.raises(ConnectionError, match="its raylet ended"):
+        services.get_node("address", "node")
+
+
 def test_a_ray_without_backpressure_streams_without_it() -> None:
     def remote(**options: Any) -> Callable[[Any], Any]:
         if any(name.startswith("_") for name in options):
@@ -250,6 +263,7 @@ def test_a_ray_without_a_health_check_is_asked_for_its_status(
     program.write_text(f'#!/bin/sh\ncase "$1" in health-check) {health} ;; status) {status} ;; esac\n')
     program.chmod(0o755)
     monkeypatch.setattr(internals, "command", lambda: (str(program),))
+    monkeypatch.setattr(internals, "knows_its_cluster", lambda: True)  # whatever runs on this machine
     tokens = Tokens()
     if error is None:
         assert joining.join("auto", str(tmp_path), tokens) == "auto"

@@ -80,10 +80,12 @@ class RayPrivate:
 
     Args:
         ray: the module.
+        dead_server: says which of Ray's servers has ended; None: none has.
     """
 
-    def __init__(self, ray: Any) -> None:
+    def __init__(self, ray: Any, dead_server: Callable[[], str | None] = lambda: None) -> None:
         self._ray = ray
+        self._dead_server = dead_server
         self._missed: dict[str, str] = {}
 
     @property
@@ -200,6 +202,8 @@ class RayPrivate:
                 self._await_node(*where, **named)
             except Exception:  # noqa: BLE001 - whatever is different: Ray's own look, which comes now, is the plain way
                 self.miss("services.get_node, state.GlobalState", "the start waits up to a second longer")
+            if (dead := self._dead_server()) is not None:
+                raise ConnectionError(f"its {dead}")  # Ray would go on looking for half a minute
             return original(*where, **named)
 
         return get_node
@@ -208,7 +212,9 @@ class RayPrivate:
         state = self._ray._private.state.GlobalState()
         state._initialize_global_state(self._ray._private.services._get_gcs_client_options(gcs_address))
         give_up = time.monotonic() + _LOOK_BOUND_S
-        while time.monotonic() < give_up and node_id not in {row["NodeID"] for row in state.node_table()}:
+        while node_id not in {row["NodeID"] for row in state.node_table()}:
+            if time.monotonic() >= give_up or self._dead_server() is not None:
+                return
             time.sleep(_LOOK_S)
 
     def _sharing(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -57,7 +57,7 @@ class RaySession:
             tokens.give_back()
             raise ExecutorError("Ray is already running in this process; call ray.shutdown() before running a pipeline")
         self.ray: Any = ray
-        self.private = RayPrivate(ray)
+        self.private = RayPrivate(ray, lambda: self.servers.dead())
         self.store = RayStore(ray)
         self.servers = Servers()
         self.tokens = tokens
@@ -77,10 +77,11 @@ class RaySession:
         os.environ.update(self._variables)
         try:
             for way, next_way in itertools.zip_longest(ways, ways[1:]):
+                is_fastest = way is ways[0] and next_way is not None
                 self.servers = Servers()
                 self._thread = StartThread(way.connect, self.servers)
                 try:
-                    self._thread.wait_until_started(self._give_up, is_last=next_way is None)
+                    self._thread.wait_until_started(self._give_up, is_fastest=is_fastest)
                 except StartFailed as failed:
                     self._shut_down()
                     if next_way is None:

@@ -72,13 +72,13 @@ class StartThread:
         self._started.set()
         self._released.wait()
 
-    def wait_until_started(self, give_up: float, *, is_last: bool) -> None:
+    def wait_until_started(self, give_up: float, *, is_fastest: bool) -> None:
         """Wait for the end of the start.
 
         Args:
             give_up: when, in seconds of the monotonic clock.
-            is_last: there is no other way to start it. Else a server may have ended since it was told what it does not
-                know, and Ray raises an error in the end.
+            is_fastest: there are plainer ways to start it. A server may have ended since it was told what it does not
+                know; then Ray raises an error.
 
         Raises:
             ExecutorError: Ray did not start until then, or lost a server.
@@ -87,21 +87,22 @@ class StartThread:
         while not self._started.wait(_SIGNAL_PERIOD_S) and time.monotonic() < give_up:
             _take_signal_back()
             self._look_for_servers()
-            self._check_servers(is_last=is_last)
+            self._check_servers(is_fastest=is_fastest)
         _take_signal_back()
         self._look_for_servers()
         if not self._started.is_set():
+            self._check_servers(is_fastest=False)
             raise ExecutorError(f"Ray did not start within {START_BOUND_S:g} s; {ADVICE}")
         if self._failure is not None:
             self.release()
             if isinstance(self._failure, ExecutorError):
                 raise self._failure
-            self._check_servers(is_last=False)
+            self._check_servers(is_fastest=True)
             raise StartFailed(self._failure)
 
-    def _check_servers(self, *, is_last: bool) -> None:
+    def _check_servers(self, *, is_fastest: bool) -> None:
         dead = self._servers.dead()
-        if dead is not None and (is_last or self._servers.was_killed):
+        if dead is not None and (self._servers.was_killed or not is_fastest):
             raise ExecutorError(f"Ray can't start: its {dead}; {ADVICE}")
 
     def _look_for_servers(self) -> None:
