@@ -1,6 +1,7 @@
 """What the loop does with values, records, pages and messages; see ``test_loop_cases.py`` for what happens when."""
 
 import json
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -217,10 +218,17 @@ def test_files_of_a_worker_on_another_machine_are_written_and_parts_of_files_dro
         FilePart(path=cut, data=b"one", last=False),
     ]
     script: Script = [*hangs(), *((1, says(part)) for part in parts), (2, ended(death="x"))]
-    stage = Stage(tmp_path, one_task(), scripts={"a#1": script})
+    pipeline = one_task()
+    pipeline.function(nothing, name="b")
+    stage = Stage(tmp_path, pipeline, scripts={"a#1": script, "b#1": succeeds(after=4)})
+    found: list[dict[str, bytes]] = []
+
+    def look(now: datetime) -> None:
+        found.append({path.name: path.read_bytes() for path in (tmp_path / "tasks/a/attempt-1").iterdir()})
+
+    stage.engine.let([(3, look)])
     stage.run()
-    folder = tmp_path / "tasks/a/attempt-1"
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"log": b"one two"}
+    assert found == [{"log": b"one two"}]
 
 
 def test_secrets_are_masked_in_failures_and_in_what_a_dead_worker_left(tmp_path: Path) -> None:
@@ -252,6 +260,13 @@ def test_a_task_s_record_has_all_its_attempts(tmp_path: Path) -> None:
     record = (tmp_path / "tasks/a" / paths.TASK).read_text()
     assert record.count('"outcome": "FAILED"') == 1
     assert record.count('"number"') == 2
+
+
+def test_the_start_of_an_attempt_says_where_it_runs(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, one_task())
+    stage.run()
+    (start,) = [event for event in stage.heard if isinstance(event, events.AttemptStarted)]
+    assert (start.host, start.pid, start.time) == ("there", 7, START)
 
 
 def test_a_lost_engine_ends_the_loop(tmp_path: Path) -> None:

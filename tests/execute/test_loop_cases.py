@@ -24,6 +24,7 @@ from tests.execute.fakes import (
     finished,
     hangs,
     says,
+    started,
     succeeds,
 )
 
@@ -350,6 +351,17 @@ INTERRUPTS: dict[str, Case] = {
                 4 a#1 CANCELLED: the run was cancelled
                 4 a is CANCELLED""",
     ),
+    "what has not begun and does not end after Ctrl-C is ended": Case(
+        ctrl_c=(2,),
+        status=RunStatus.CANCELLED,
+        scripts={"a#1": [(0, started)]},
+        expected="""
+            0 submit a#1
+            2 cancel a#1
+            4 force a#1
+            4 a#1 CANCELLED: the run was cancelled
+            4 a is CANCELLED""",
+    ),
     "a second Ctrl-C waits for nothing": Case(
         ctrl_c=(2, 2.5),
         status=RunStatus.CANCELLED,
@@ -365,6 +377,15 @@ INTERRUPTS: dict[str, Case] = {
                 2.5 a is CANCELLED
                 2.5 b#1 CANCELLED: the run was cancelled
                 2.5 b is CANCELLED""",
+    ),
+    "a second Ctrl-C does not wait for finishing work": Case(
+        ctrl_c=(2, 2.5),
+        scripts={"a#1": [*hangs(), (1, finished()), (60, ended())]},
+        expected="""
+            0 submit a#1
+            0 a#1 starts
+            1 a#1 SUCCEEDED
+            1 a is SUCCEEDED""",
     ),
     "two at once": Case(
         ctrl_c=(2, 2),
