@@ -46,7 +46,8 @@ def json_problem(value: Any, where: str = "value", depth: int = 0) -> str | None
     if type(value) is dict:
         return _dict_problem(value, where, depth)
     kind = type(value)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    module = kind.__module__.removesuffix("._local")  # where Python 3.13, alone, has the classes of pathlib
+    name = kind.__name__ if module == "builtins" else f"{module}.{kind.__name__}"
     return f"{where} is a {name}: {short_repr(value)}"
 
 

@@ -38,6 +38,7 @@ CHILDREN = """
         print(number)
         os.system("echo child")
     # %%
+    import warnings; warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside the threads of the kernel
     print("in Python")
     with subprocess.Popen(["echo", "a process"]): pass
     if (child := os.fork()) == 0:

@@ -183,7 +183,7 @@ BY_HAND: dict[str, Any] = {
     "uuid": UUID(int=5),
     "members": [*Colour, Level.HIGH, Fruit.APPLE, Access.READ | Access.WRITE, Access(0), Outer.Inner.A, *Odd],
     "numbers": [numpy.int64(5), numpy.float32(0.1), numpy.float16("nan"), numpy.bool_(True), numpy.complex64(1 - 0j)],
-    "numpy_times": [numpy.datetime64("2026-01-01", "ns"), numpy.datetime64("NaT"), numpy.timedelta64(5, "s")],
+    "numpy_times": [numpy.datetime64("2026-01-01", "ns"), numpy.datetime64("NaT", "s"), numpy.timedelta64(5, "s")],
     "numpy_texts": [numpy.str_("a\0b"), numpy.bytes_(b"a")],
 }
 
