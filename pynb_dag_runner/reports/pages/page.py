@@ -151,10 +151,11 @@ def _serve_all(requests: TextIO, niceness: int) -> None:
     _warm_up()
     answers.write("ready\n")
     answers.flush()
+    told: set[str] = set()
     for line in requests:
-        told = notes()
         problem = _serve(json.loads(line))
-        remarks = [line for line in notes() if line not in told]
+        remarks = [remark for remark in notes() if remark not in told]
+        told.update(remarks)
         answers.write(json.dumps({"problem": problem, "remarks": remarks}) + "\n")
         answers.flush()
 
