@@ -114,7 +114,10 @@ def test_a_server_that_dies_while_ray_starts(tmp_path: Path, server: str) -> Non
     driver = started(project)
     kill(driver, server)
     out, err = driver.communicate(timeout=BOUND_S)
-    assert (driver.returncode, out) == (2, "")
+    assert out == ""
+    if driver.returncode == 1 and "Failed to register worker to Raylet" in err:
+        return  # on a busy machine it died as Ray's core was connecting, which ends the process: no code of ours runs
+    assert driver.returncode == 2, err
     assert err.startswith(f"error: Ray can't start: its {server} ended (signal SIGKILL")
     assert err.count("\n") == 1, err
     assert list((project / "runs").rglob("*Z-*")) == []
