@@ -124,7 +124,7 @@ class TaskOptions(NotebookOptions, FunctionOptions):
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {
         "alias_generator": lambda name: declared(TaskOptions)[name].key,
-        "serialize_by_alias": True,
+        "populate_by_name": True,  # where options are revalidated, they have the names of fields
         "allow_inf_nan": False,
         "revalidate_instances": "always",  # a record holds 1.0 where 1 was given for a number of seconds
     }

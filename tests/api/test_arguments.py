@@ -1,6 +1,7 @@
 """What users see of declared arguments: signature, help, and what is said of a mistake."""
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pynb_dag_runner.api.arguments import takes
 from pynb_dag_runner.model.declarations import Option, declared
 from pynb_dag_runner.model.run_settings import RunSettings
 from pynb_dag_runner.model.task_options import FunctionOptions, NotebookOptions, TaskOptions
+from pynb_dag_runner.run_folder.records import PlannedTask
 from tests.option_tables import type_words
 
 
@@ -136,3 +138,25 @@ def test_a_new_option_is_its_declaration_alone() -> None:
     assert Owner().add(**wrong)[0].problems() == ["retry_on must be 'all' or 'crash', got 'never'"]
     assert TypeAdapter(WithOneMore).validate_json('{"retry_on": "crash"}') == WithOneMore(retry_on="crash")
     assert type_words(declared(WithOneMore)["retry_on"]) == "`all` or `crash`"
+
+
+def test_a_record_holds_every_option_as_it_was_given() -> None:
+    options = TaskOptions(
+        retries=1,
+        retry_delay_s=2,
+        retry_backoff=3,
+        retry_max_delay_s=4,
+        retry_jitter=0.5,
+        timeout_s=6,
+        num_cpus=7,
+        num_gpus=8,
+        memory=9,
+        resources={"disk": 10},
+        promoted_metrics=("auc",),
+        isolation="shared",
+    )
+    assert [name for name, option in declared(TaskOptions).items() if getattr(options, name) == option.default] == []
+    planned = PlannedTask(name="a", kind="function", source="f", options=options)
+    assert planned.options == options
+    assert json.loads(planned.to_json())["options"]["memory_bytes"] == 9
+    assert PlannedTask.model_validate_json(planned.to_json()).options == options
