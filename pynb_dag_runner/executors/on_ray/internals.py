@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 TESTED_RELEASES = ("2.40", "2.60")
-"""The oldest and the newest minor release for which ``make test-rays`` passed, as it did for those between them."""
+"""The oldest and the newest minor release with which the quickstart ran, as it did with all between them."""
 
 SERVER_NAMES = ("gcs_server", "raylet")
 """What the system calls the processes of Ray without which nothing goes on."""
