@@ -115,7 +115,16 @@ print("said", file=sys.stderr)
             "it",
             "",
         ),
-        ({"nbconvert.filters": "del Highlight2HTML"}, "", "the page is the one that it makes by itself"),
+        (
+            {
+                "nbconvert.filters.widgetsdatatypefilter": "begin = WidgetsDataTypeFilter.__init__\n"
+                "def __init__(self, notebook_metadata, resources, **options):\n"
+                "    begin(self, notebook_metadata, resources, **options)\n"
+                "WidgetsDataTypeFilter.__init__ = __init__"
+            },
+            "",
+            "the page is the one that it makes by itself",
+        ),
     ],
     ids=["socket", "children", "flush", "application", "poll", "atexit", "threading", "page"],
 )
