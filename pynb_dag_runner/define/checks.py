@@ -126,7 +126,7 @@ def _folder_problems(name: str) -> list[str]:
 def _notebook_problems(source: NotebookSource, parameters: Mapping[str, Any]) -> list[str]:
     # Jupytext takes a third of a second to import; a pipeline of functions does without.
     from pynb_dag_runner.notebooks.kernel_choice import choose, language_of
-    from pynb_dag_runner.notebooks.kernelspecs import OWN
+    from pynb_dag_runner.notebooks.kernel_names import OWN
     from pynb_dag_runner.notebooks.source import UnreadableNotebook, read_notebook
 
     problems = []

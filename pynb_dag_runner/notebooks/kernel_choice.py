@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.notebooks.languages import PYTHON, usual_name
 
 if TYPE_CHECKING:

@@ -5,10 +5,7 @@ import sys
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from traitlets import Bool, Unicode
 
-OWN = "python3"
-"""Name under which the runner's own interpreter is offered, as every Jupyter installation does."""
-PROVISIONER = "pynb-dag-runner"
-"""Name of the entry point by which jupyter_client finds how a kernel of ours comes about."""
+from pynb_dag_runner.notebooks.kernel_names import OWN, PROVISIONER
 
 
 class KernelSpecs(KernelSpecManager):

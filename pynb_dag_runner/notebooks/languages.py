@@ -7,7 +7,7 @@ from typing import Any
 
 from pynb_dag_runner.processes.import_without import without
 
-with without("tornado"):  # for Jupyter's contents managers, which Jupytext can also be: half of its import
+with without("tornado", "jupyter_server", "notebook"):  # or Jupytext imports a user's notebook.py for Jupyter's server
     from jupytext.formats import NOTEBOOK_EXTENSIONS
     from jupytext.languages import default_language_from_metadata_and_ext, usual_language_name
 

@@ -16,7 +16,7 @@ from pynb_dag_runner.notebooks.declared_parameters import Declared, declared_in
 from pynb_dag_runner.notebooks.repairs import BrokenNotebook, from_json, repair, said
 from pynb_dag_runner.processes.import_without import without
 
-with without("tornado"):  # for Jupyter's contents managers, which Jupytext can also be: half of its import
+with without("tornado", "jupyter_server", "notebook"):  # or Jupytext imports a user's notebook.py for Jupyter's server
     import jupytext
     from jupytext.formats import NOTEBOOK_EXTENSIONS
 

@@ -12,7 +12,7 @@ import pytest
 
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus, UsageError, read_run, tracking
 from pynb_dag_runner.notebooks import kernelspecs
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.notebooks.source import UnreadableNotebook, read_notebook
 from pynb_dag_runner.run_folder import read_attempt_details
 from tests.end_to_end.one_notebook import run_one

@@ -10,7 +10,7 @@ from typing import Any
 
 from pynb_dag_runner import Pipeline, RunResult
 from pynb_dag_runner.model.run_settings import ExecutorName
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 from pynb_dag_runner.worker.kernels import servers

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pynb_dag_runner import Outcome, Pipeline, TaskRun
 from pynb_dag_runner.model import output_limits
 from pynb_dag_runner.model.run_settings import ExecutorName
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.worker import usage
 from pynb_dag_runner.worker.kernels.kernel import Kernel
 from pynb_dag_runner.worker.logs import Log

@@ -14,7 +14,7 @@ import pytest
 from pynb_dag_runner import Pipeline, RunStatus
 from pynb_dag_runner.events import Event, RunStarted
 from pynb_dag_runner.notebooks import kernelspecs
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.processes.fork_server.client import SWITCH, ServerPlace, ask
 from pynb_dag_runner.processes.fork_server.wire import FIND, WAIT, ForkRequest
 from tests.end_to_end.cli_process import pynb

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pynb_dag_runner.notebooks import kernel_choice
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.worker import mlflow_calls
 
 FOLDER = Path("/runs/a b/100%")

@@ -12,7 +12,7 @@ import nbformat
 from pynb_dag_runner.executors.project import here
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.notebooks import kernel_choice, kernelspecs
-from pynb_dag_runner.notebooks.kernelspecs import OWN
+from pynb_dag_runner.notebooks.kernel_names import OWN
 from pynb_dag_runner.notebooks.papermill import papermill
 from pynb_dag_runner.notebooks.secret_inputs import SecretInputs
 from pynb_dag_runner.notebooks.translators import writer_of
