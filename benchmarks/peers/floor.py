@@ -18,7 +18,8 @@ from typing import Any
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 
-from pynb_dag_runner.notebooks.kernel_names import OWN, KernelSpecs
+from pynb_dag_runner.notebooks.kernel_names import OWN
+from pynb_dag_runner.notebooks.kernelspecs import KernelSpecs
 from pynb_dag_runner.processes.fork_server.client import ServerPlace
 from pynb_dag_runner.processes.private_directory import PrivateDirectory
 from pynb_dag_runner.worker.kernels import servers

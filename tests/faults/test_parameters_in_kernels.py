@@ -27,7 +27,8 @@ from jupyter_client.manager import KernelManager
 from pynb_dag_runner import Pipeline, PipelineError, RunStatus, TaskStatus
 from pynb_dag_runner.define.parameters import notebook_problems
 from pynb_dag_runner.model.recorded_values import recorded
-from pynb_dag_runner.notebooks.kernel_names import OWN, KernelSpecs
+from pynb_dag_runner.notebooks.kernel_names import OWN
+from pynb_dag_runner.notebooks.kernelspecs import KernelSpecs
 from pynb_dag_runner.notebooks.translators import LosslessPythonTranslator
 from tests.faults.kinds_of_values import Access, Colour, Fruit, Level, Odd, Outer
 

@@ -14,7 +14,8 @@ import zmq
 from jupyter_client.manager import AsyncKernelManager
 
 from pynb_dag_runner.model.output_limits import FOREIGN_QUEUE_MESSAGES, QUEUE_MESSAGES
-from pynb_dag_runner.notebooks.kernel_names import OWN, KernelSpecs
+from pynb_dag_runner.notebooks.kernel_names import OWN
+from pynb_dag_runner.notebooks.kernelspecs import KernelSpecs
 from pynb_dag_runner.processes import marks, out_of_memory
 from pynb_dag_runner.processes.fork_server.client import SWITCH, ServerPlace
 from pynb_dag_runner.processes.private_directory import SCRATCH_VARIABLE
