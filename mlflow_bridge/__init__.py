@@ -81,8 +81,8 @@ def upload_many(
     from mlflow_bridge.source.discovery import find_sources
     from mlflow_bridge.store import open_store, upload_settings
     from mlflow_bridge.store.target import resolve_target
-    from mlflow_bridge.uploads.batch import Wish, jobs_for, upload_each
-    from mlflow_bridge.uploads.known_runs import Session
+    from mlflow_bridge.uploads.batch import UploadOptions, jobs_for, upload_each
+    from mlflow_bridge.uploads.known_runs import KnownRuns
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: got {jobs}, expected 1 or more")
@@ -90,6 +90,6 @@ def upload_many(
     sources = find_sources(Path(path) for path in given)
     with upload_settings():
         store = open_store(resolve_target(tracking_uri))
-        session = Session(store, experiment, len(sources))
-        done = upload_each(sources, session, Wish(restore=restore), jobs=jobs_for(store, jobs, sources))
+        known_runs = KnownRuns(store, experiment, len(sources))
+        done = upload_each(sources, known_runs, UploadOptions(restore=restore), jobs=jobs_for(store, jobs, sources))
         return tuple(one for one in done if isinstance(one, UploadResult | UploadFailure))

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.upload.compare import server
 from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
-from tests.bridge.upload_memory import peak_bytes, run_with_artifact
+from tests.bridge.uploads.upload_memory import peak_bytes, run_with_artifact
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from mlflow_bridge.cli.upload_output import Told
+    from mlflow_bridge.cli.upload_output import UploadOutput
     from mlflow_bridge.store.target import Target
-    from mlflow_bridge.uploads.batch import Wish
-    from mlflow_bridge.uploads.known_runs import Session
+    from mlflow_bridge.uploads.batch import UploadOptions
+    from mlflow_bridge.uploads.known_runs import KnownRuns
     from pynb_dag_runner.errors import RunFolderError
 
 _TRACKING_URI = click.option(
@@ -63,13 +63,13 @@ def upload(
     """
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.store import upload_settings
-    from mlflow_bridge.uploads.batch import Wish
+    from mlflow_bridge.uploads.batch import UploadOptions
     from pynb_dag_runner.errors import UsageError
 
-    wish = Wish(restore=restore, dry_run=dry_run)
+    options = UploadOptions(restore=restore, dry_run=dry_run)
     try:
         with upload_settings():
-            code = _upload(paths, tracking_uri, experiment, wish, jobs, as_json)
+            code = _upload(paths, tracking_uri, experiment, options, jobs, as_json)
     except UsageError as error:
         _stop(str(error), 2)
     except UploadError as error:
@@ -78,10 +78,15 @@ def upload(
 
 
 def _upload(
-    paths: Sequence[Path], tracking_uri: str | None, experiment: str | None, wish: "Wish", jobs: int | None, json: bool
+    paths: Sequence[Path],
+    tracking_uri: str | None,
+    experiment: str | None,
+    options: "UploadOptions",
+    jobs: int | None,
+    json: bool,
 ) -> int:
     """Upload all that there is at some paths, and say how it went; returns the exit code."""
-    from mlflow_bridge.cli.upload_output import Told
+    from mlflow_bridge.cli.upload_output import UploadOutput
     from mlflow_bridge.errors import UploadError
     from mlflow_bridge.source.discovery import find_sources
     from mlflow_bridge.store.target import resolve_target
@@ -89,32 +94,36 @@ def _upload(
 
     target = resolve_target(tracking_uri)
     sources = find_sources(paths)
-    told = Told(sys.stderr, len(sources), keep=json)
+    output = UploadOutput(sys.stderr, len(sources), keep=json)
     try:
-        session = _session(target, experiment, len(sources), wish.dry_run)
+        known_runs = _known_runs(target, experiment, len(sources), options.dry_run)
     except UploadError as error:
         if json:
             for failure in none_tried(sources, str(error)):
-                told.done(failure)
-            click.echo(told.document(target, dry_run=wish.dry_run, interrupted=False))
+                output.done(failure)
+            click.echo(output.document(target, dry_run=options.dry_run, interrupted=False))
         raise
     if jobs and jobs > 1 and target.database:
-        told.say("--jobs: one run at a time, since sqlite knows one writer; a server takes several")
-    at_once = jobs_for(session.store, jobs, sources) if session else 1
-    interrupted = not _all_done(sources, session, wish, at_once, told)
-    told.summary(dry_run=wish.dry_run, interrupted=interrupted)
+        output.say("--jobs: one run at a time, since sqlite knows one writer; a server takes several")
+    at_once = jobs_for(known_runs.store, jobs, sources) if known_runs else 1
+    interrupted = not _all_done(sources, known_runs, options, at_once, output)
+    output.summary(dry_run=options.dry_run, interrupted=interrupted)
     if json:
-        click.echo(told.document(target, dry_run=wish.dry_run, interrupted=interrupted))
-    elif target.database and told.sent and not interrupted:
-        told.say(f"To look at it: {_ui_command(tracking_uri)}")
+        click.echo(output.document(target, dry_run=options.dry_run, interrupted=interrupted))
+    elif target.database and output.sent and not interrupted:
+        output.say(f"To look at it: {_ui_command(tracking_uri)}")
     if interrupted:
         _end_at_once_if_threads_are_left(130)
         return 130
-    return 1 if told.failed else 0
+    return 1 if output.failed else 0
 
 
 def _all_done(
-    sources: "Sequence[Path | RunFolderError]", session: "Session | None", wish: "Wish", jobs: int, told: "Told"
+    sources: "Sequence[Path | RunFolderError]",
+    known_runs: "KnownRuns | None",
+    options: "UploadOptions",
+    jobs: int,
+    output: "UploadOutput",
 ) -> bool:
     """Whether nobody has interrupted it. Without ``--json``, prints where each run can be found."""
     from mlflow_bridge.cli.upload_output import uri
@@ -122,9 +131,9 @@ def _all_done(
     from mlflow_bridge.uploads.batch import upload_each
 
     try:
-        for done in upload_each(sources, session, wish, jobs=jobs, listener=told.listener()):
-            told.done(done)
-            if isinstance(done, UploadResult) and not told.keep:
+        for done in upload_each(sources, known_runs, options, jobs=jobs, listener=output.listener()):
+            output.done(done)
+            if isinstance(done, UploadResult) and not output.keep:
                 click.echo(uri(done))
     except KeyboardInterrupt:
         return False
@@ -140,14 +149,14 @@ def _end_at_once_if_threads_are_left(code: int) -> None:
         os._exit(code)
 
 
-def _session(target: "Target", experiment: str | None, expected: int, dry_run: bool) -> "Session | None":
+def _known_runs(target: "Target", experiment: str | None, expected: int, dry_run: bool) -> "KnownRuns | None":
     """The store, opened; None if it does not exist and must not be made."""
     from mlflow_bridge.store import open_store
-    from mlflow_bridge.uploads.known_runs import Session
+    from mlflow_bridge.uploads.known_runs import KnownRuns
 
     if dry_run and target.database and not target.database.exists():
         return None
-    return Session(open_store(target), experiment, expected)
+    return KnownRuns(open_store(target), experiment, expected)
 
 
 @click.command()

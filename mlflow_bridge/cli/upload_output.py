@@ -23,7 +23,7 @@ _ORDER = (*(outcome.value for outcome in UploadOutcome), FAILED, NOT_TRIED)
 _MOST_REASONS = 20
 
 
-class Told:
+class UploadOutput:
     """What is said of uploads while they are done, and at their end.
 
     Args:

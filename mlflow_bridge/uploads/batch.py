@@ -13,7 +13,7 @@ from mlflow_bridge.errors import StoreError, TooLargeError, UploadError
 from mlflow_bridge.model.values import UploadFailure, UploadOutcome, UploadPlan, UploadResult
 from mlflow_bridge.source.discovery import find_sources
 from mlflow_bridge.store.protocol import TrackingStore
-from mlflow_bridge.uploads.known_runs import Session
+from mlflow_bridge.uploads.known_runs import KnownRuns
 from mlflow_bridge.uploads.listener import SILENT, Listener
 from mlflow_bridge.uploads.one_run import preview, readable_run, upload_folder
 from pynb_dag_runner.errors import RunFolderError, UsageError
@@ -54,8 +54,13 @@ def _is_folder(source: Path | RunFolderError) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be done with each run: ``restore`` takes what was deleted out of MLflow's bin."""
+class UploadOptions:
+    """How to upload each run.
+
+    Attributes:
+        restore: take what was deleted out of MLflow's bin.
+        dry_run: only find out what would be done.
+    """
 
     restore: bool = False
     dry_run: bool = False
@@ -63,8 +68,8 @@ class Wish:
 
 def upload_each(
     sources: Sequence[Path | RunFolderError],
-    session: Session | None,
-    wish: Wish,
+    known_runs: KnownRuns | None,
+    options: UploadOptions,
     *,
     jobs: int = 1,
     listener: Listener = SILENT,
@@ -76,12 +81,12 @@ def upload_each(
 
     Args:
         sources: as :func:`mlflow_bridge.source.discovery.find_sources` gives them.
-        session: None stands for a store that does not exist, for a dry run.
+        known_runs: None stands for a store that does not exist, for a dry run.
         listener: is called from several threads if there are several jobs.
     """
-    work = _Work(session, wish, listener)
-    lost = _Lost(session.store if session else None)
-    count = _Count(session, listener, known=len(sources))
+    work = _Work(known_runs, options, listener)
+    lost = _Lost(known_runs.store if known_runs else None)
+    count = _Count(known_runs, listener, known=len(sources))
     with ExitStack() as extracted, _Pool(jobs, work.stop, listener.stopping) as pool:
         units = _units(sources, extracted, count)
         window: deque[_Unit] = deque()
@@ -183,15 +188,15 @@ def _not_tried(path: Path, reason: str) -> UploadFailure:
 class _Count:
     """How many runs there are, as far as that is known, and how many are done."""
 
-    def __init__(self, session: Session | None, listener: Listener, known: int) -> None:
-        self._session, self._listener = session, listener
+    def __init__(self, known_runs: KnownRuns | None, listener: Listener, known: int) -> None:
+        self._known_runs, self._listener = known_runs, listener
         self._known, self._done = known, 0
 
     def more(self, number: int) -> None:
         """So many more than were known."""
         self._known += number
-        if self._session:
-            self._session.expect(number)
+        if self._known_runs:
+            self._known_runs.expect(number)
         self._listener.runs_done(self._done, self._known)
 
     def one_done(self) -> None:
@@ -255,9 +260,9 @@ class _Pool:
 class _Work:
     """What is done with one run."""
 
-    def __init__(self, session: Session | None, wish: Wish, listener: Listener) -> None:
+    def __init__(self, known_runs: KnownRuns | None, options: UploadOptions, listener: Listener) -> None:
         self.stop = Event()
-        self._session, self._wish, self._listener = session, wish, listener
+        self._known_runs, self._options, self._listener = known_runs, options, listener
 
     def one(self, run: OpenedRun) -> _Ended:
         """Raises nothing for what is wrong with the run, or with the store.
@@ -278,25 +283,25 @@ class _Work:
     def _done(self, run: OpenedRun) -> Done:
         folder = Path(os.path.abspath(run.folder))
         record = read_run_record(folder)
-        if self._session is None or record.status is RunStatus.RUNNING:
+        if self._known_runs is None or record.status is RunStatus.RUNNING:
             readable_run(folder)
-        if self._session is None:
+        if self._known_runs is None:
             return UploadPlan(folder=folder, run_id=record.run_id, outcome=UploadOutcome.UPLOADED)
-        with self._session.alone(record.run_id):
-            unchanged = self._session.unchanged(folder, record)
-            if self._wish.dry_run:
-                outcome = unchanged.outcome if unchanged else self._preview(folder, self._session)
+        with self._known_runs.alone(record.run_id):
+            unchanged = self._known_runs.unchanged(folder, record)
+            if self._options.dry_run:
+                outcome = unchanged.outcome if unchanged else self._preview(folder, self._known_runs)
                 return UploadPlan(folder=folder, run_id=record.run_id, outcome=outcome)
             return unchanged or upload_folder(
                 folder,
-                self._session.store,
-                experiment=self._session.experiment,
-                restore=self._wish.restore,
+                self._known_runs.store,
+                experiment=self._known_runs.experiment,
+                restore=self._options.restore,
                 listener=replace(self._listener, task_done=self._task_done),
             )
 
-    def _preview(self, folder: Path, session: Session) -> UploadOutcome:
-        return preview(folder, session.store, experiment=session.experiment, restore=self._wish.restore)
+    def _preview(self, folder: Path, known_runs: KnownRuns) -> UploadOutcome:
+        return preview(folder, known_runs.store, experiment=known_runs.experiment, restore=self._options.restore)
 
     def _task_done(self, done: int, total: int) -> None:
         self._listener.task_done(done, total)

@@ -36,7 +36,7 @@ class _Listed:
     damaged: frozenset[str]
 
 
-class Session:
+class KnownRuns:
     """Uploads to one store, from several threads.
 
     Args:

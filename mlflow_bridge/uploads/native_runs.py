@@ -18,7 +18,7 @@ from mlflow_bridge.model.values import ArtifactFile, MappedModel, StoredModel, S
 from mlflow_bridge.source.folder_files import open_inside
 from mlflow_bridge.tags import KEY, NOTE, attempt_key, task_key
 from mlflow_bridge.uploads.deduplicate import chosen, deleted_by_user, is_complete
-from mlflow_bridge.uploads.sending import Upload, create, fill, send_file
+from mlflow_bridge.uploads.run_content import Upload, create, fill, send_file
 from pynb_dag_runner.run_folder import AttemptRun, TaskRun, read_attempt_details
 
 _NOTE = "A run that the task began by itself, with MLflow's own calls."

@@ -31,7 +31,7 @@ from mlflow_bridge.uploads.experiments import (
 )
 from mlflow_bridge.uploads.listener import SILENT, Listener
 from mlflow_bridge.uploads.native_runs import send_traces_again
-from mlflow_bridge.uploads.sending import Upload, create, fill, send_text
+from mlflow_bridge.uploads.run_content import Upload, create, fill, send_text
 from mlflow_bridge.uploads.task_runs import known_runs, promoted_metrics, send_tasks
 from mlflow_bridge.uploads.uploader import has_ended, new_uploader
 from pynb_dag_runner.model.outcomes import RunStatus

@@ -23,7 +23,7 @@ from mlflow_bridge.tags import (
 from mlflow_bridge.uploads.deduplicate import chosen, deleted_by_user, is_complete, revision
 from mlflow_bridge.uploads.listener import Listener
 from mlflow_bridge.uploads.native_runs import read_replay, send_native
-from mlflow_bridge.uploads.sending import Upload, create, fill
+from mlflow_bridge.uploads.run_content import Upload, create, fill
 from pynb_dag_runner.model.outcomes import TaskStatus
 from pynb_dag_runner.run_folder import AttemptDetails, AttemptRun, TaskRun
 

@@ -35,7 +35,7 @@ ELSEWHERE = {
     "make venv": ".ci/demo: make",
     "make test": ".ci/run: make test",
     "make bench-smoke": ".ci/run: make bench-smoke",
-    "pynb-dag-runner ui": "tests/bridge/test_bridge_cli.py: def test_the_ui_answers_at_the_address_that_it_prints",
+    "pynb-dag-runner ui": "tests/bridge/cli/test_commands.py: def test_the_ui_answers_at_the_address_that_it_prints",
     'export RUN_AS="$(id -u):$(id -g)"': ".ci/test-docker: export RUN_AS",
     "docker compose --file docker/compose.yaml up --detach mlflow": ".ci/test-docker: up --detach mlflow",
     "docker compose --file docker/compose.yaml run --rm runner run examples/quickstart/pipeline.py": (
@@ -52,8 +52,8 @@ ELSEWHERE = {
     ),
     "pip install 'pynb-dag-runner[upload]'": ".ci/check-package: pynb-dag-runner[upload]",
     "pynb-dag-runner upload runs/digits/20261123T054712Z-9f3c": ".ci/demo: upload",
-    "pynb-dag-runner upload run-folders.zip": "tests/bridge/test_many_in_archives.py: .zip",
-    "pynb-dag-runner run pipeline.py --upload": "tests/bridge/test_run_upload.py: --upload",
+    "pynb-dag-runner upload run-folders.zip": "tests/bridge/uploads/test_batch_in_archives.py: .zip",
+    "pynb-dag-runner run pipeline.py --upload": "tests/bridge/cli/test_after_run.py: --upload",
     "pynb-dag-runner run deploy.py -p api_key=@env:DEPLOY_KEY": "tests/faults/test_secret_parameters.py: api_key=@env:",
     "pynb-dag-runner run deploy.py --parameters-file secrets.yaml": (
         "tests/faults/test_secret_parameters.py: --parameters-file"

@@ -12,7 +12,7 @@ from mlflow_bridge.uploads.one_run import preview, upload_folder
 from pynb_dag_runner import Pipeline, tracking
 from pynb_dag_runner.model.outcomes import RunStatus
 from tests.bridge.mlflow_contents import Contents
-from tests.bridge.test_upload_repeated import cut_off_at, number_of_calls, watched
+from tests.bridge.uploads.test_repeated import cut_off_at, number_of_calls, watched
 
 ONE_SET = {"": None, "load": "", "load/1": "load", "fit": "", "other": "", "tune": "", "tune/1": "tune"}
 

@@ -17,8 +17,8 @@ from mlflow_bridge.store import MlflowStore
 from mlflow_bridge.uploads.one_run import upload_folder
 from pynb_dag_runner import RunResult, read_run
 from tests.bridge.mlflow_contents import Contents
-from tests.bridge.test_upload_repeated import watched
 from tests.bridge.traced_run import BY_RUN, PICTURE, QUESTION, Traces, traced_run
+from tests.bridge.uploads.test_repeated import watched
 
 FAILING = "request_id = (SELECT trace_id FROM spans WHERE name = 'failing')"
 """Versions of MLflow differ in where they keep a trace's name."""

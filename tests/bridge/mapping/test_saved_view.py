@@ -18,7 +18,7 @@ from pynb_dag_runner.run_folder import read_run
 from pynb_dag_runner.run_folder.records import GitRecord
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import Task, make_run
-from tests.bridge.test_upload_repeated import watched
+from tests.bridge.uploads.test_repeated import watched
 
 
 def score(level: float) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.bridge.mlflow_contents import Contents
-from tests.bridge.upload_memory import peak_bytes, run_with_artifact
+from tests.bridge.uploads.upload_memory import peak_bytes, run_with_artifact
 
 LARGE_BYTES = 200_000_000
 

@@ -16,7 +16,7 @@ from pynb_dag_runner.model.outcomes import Outcome, RunStatus
 from pynb_dag_runner.run_folder import read_run
 from tests.bridge.mlflow_contents import Contents
 from tests.bridge.run_folders import SKIPPED, START, VALUE_ERROR, Attempt, Task, make_run
-from tests.bridge.test_upload_repeated import watched
+from tests.bridge.uploads.test_repeated import watched
 
 RETRIED = Task(
     name="train",

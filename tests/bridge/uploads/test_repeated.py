@@ -260,9 +260,9 @@ def test_processes_that_upload_to_a_server_at_once_leave_one_set(
 
 def test_an_upload_that_was_killed_is_completed(server_uri: str, experiment: str, tmp_path: Path) -> None:
     folder = small_run(tmp_path / "runs")
-    code = "import sys; from tests.bridge.test_upload_repeated import upload_and_die; upload_and_die(*sys.argv[1:])"
+    code = "import sys; from tests.bridge.uploads.test_repeated import upload_and_die; upload_and_die(*sys.argv[1:])"
     command = [sys.executable, "-c", code, str(folder), server_uri, experiment]
-    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=Path(__file__).parents[3]).returncode == -signal.SIGKILL
     assert 0 < len(Contents(server_uri, experiment).runs()) <= 4
     assert upload(folder, server_uri, experiment).outcome is UploadOutcome.COMPLETED
     assert_one_complete_set(Contents(server_uri, experiment))

@@ -14,7 +14,7 @@ from mlflow_bridge.store import open_store
 from mlflow_bridge.store.target import resolve_target
 from mlflow_bridge.uploads.one_run import upload_folder
 from tests.bridge.mlflow_contents import Contents
-from tests.bridge.test_upload_repeated import assert_one_complete_set, small_run
+from tests.bridge.uploads.test_repeated import assert_one_complete_set, small_run
 from tests.soak import repetitions
 
 POINTS = {"sqlite": repetitions(few=8, many=25), "server": repetitions(few=4, many=25)}
@@ -31,7 +31,7 @@ def test_uploads_killed_at_random_points_are_completed(
     script = Path(__file__).with_name("killed_uploads.py")
     points = POINTS[target]
     command = [sys.executable, str(script), str(folder), uri, str(points), str(SEED)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     killed = done.stdout.splitlines()
     store = open_store(resolve_target(uri))
