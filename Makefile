@@ -1,4 +1,4 @@
-# The same words for people and for CI: venv, demo, test, test-faults, soak, test-oldest, test-pythons, test-rays, test-docker, bench, bench-smoke, check, format,
+# The same words for people and for CI: venv, demo, test, test-faults, soak, test-oldest, test-pythons, test-rays, test-mlflows, test-docker, bench, bench-smoke, check, format,
 # ui, ui-dev, clean.
 # Needs Python 3.11, git and make. Another Python: make PYTHON=/path/to/python3
 
@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 
 SHELL_SCRIPTS := $(filter-out %.py,$(wildcard .ci/*))
 
-.PHONY: venv demo test test-faults soak test-oldest test-pythons test-rays test-docker bench bench-smoke check format ui ui-dev clean
+.PHONY: venv demo test test-faults soak test-oldest test-pythons test-rays test-mlflows test-docker bench bench-smoke check format ui ui-dev clean
 
 venv: $(VENV)/run.stamp
 
@@ -66,6 +66,9 @@ test-pythons: # on Python 3.11 to 3.14, as far as they can be had; an hour. Some
 
 test-rays: # all minor versions of Ray that setup.cfg allows: hours; some: make test-rays RAYS="2.40.0 2.54.0"
 	@.ci/test-rays $(RAYS)
+
+test-mlflows: $(VENV)/dev.stamp # old MLflow servers and clients: half an hour; some: make test-mlflows MLFLOWS="--servers 3.8.1 --clients"
+	$(BIN)/python -m tests.bridge.releases $(MLFLOWS)
 
 test-docker: # the images, where there is a Docker engine; minutes
 	@.ci/test-docker

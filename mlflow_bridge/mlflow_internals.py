@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
     from sqlalchemy import Engine
 
-TRIED = "3.12 to 3.17"
+TRIED = "3.16 to 3.17"
 """Releases of MLflow in which all of this was there when it was tried (``make test-mlflows``)."""
 
 _log = logging.getLogger(__name__)

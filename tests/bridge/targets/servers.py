@@ -30,15 +30,17 @@ def running_mlflow(
     *,
     options: Sequence[str] = (),
     environment: Mapping[str, str] = {},
+    python: Path | str = sys.executable,
 ) -> Iterator[str]:
     """A server that answers; its address. When this ends, it and its children are gone.
 
     Args:
         backend: address of its database.
         directory: gets artifacts and the log.
+        python: of the environment with its MLflow.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
+    command = [str(python), "-m", "mlflow", "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(directory / "artifacts")]
     with (directory / "log").open("ab") as log:
         server = subprocess.Popen(
