@@ -132,14 +132,13 @@ def checked(settings: RunSettings) -> RunSettings:
 def unknown_options(kind: type[CommonOptions], names: Iterable[str]) -> list[str]:
     """A phrase for each of ``names`` that is no argument of this kind of task, with the nearest that is one."""
     kinds = {"notebooks": NotebookArguments, "functions": FunctionArguments}
-    known = list(inspect.signature(kind).parameters)
     found = []
     for name in names:
+        if name in declared(kind):
+            continue
         others = [words for words, other in kinds.items() if name in declared(other)]
-        if name not in known:
-            found.append(
-                f"{name!r} is an option of {others[0]} only" if others else unknown_name("option", name, known)
-            )
+        known = inspect.signature(kind).parameters
+        found.append(f"{name!r} is an option of {others[0]} only" if others else unknown_name("option", name, known))
     return found
 
 
