@@ -2,9 +2,10 @@
 
 import atexit
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from pynb_dag_runner.processes.environment import environment_with
 
 _NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 
@@ -18,12 +19,5 @@ def only_reading() -> Iterator[None]:
     the reading of a folder, and finding them is a look at every installed distribution.
     """
     atexit.register(gc.freeze)
-    before = os.environ.get(_NO_PLUGINS)
-    os.environ[_NO_PLUGINS] = "__all__"
-    try:
+    with environment_with({_NO_PLUGINS: "__all__"}):
         yield
-    finally:
-        if before is None:
-            del os.environ[_NO_PLUGINS]
-        else:
-            os.environ[_NO_PLUGINS] = before

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.environment import set_variables
 from pynb_dag_runner.processes.private_directory import MARK_VARIABLE, PrivateDirectory
 
 _OWN_VARIABLES = "PYNB_DAG_RUNNER_"
@@ -53,7 +54,6 @@ class Watchdog:
     """
 
     def __init__(self, directory: PrivateDirectory) -> None:
-        self._before = {name: os.environ.get(name) for name in (MARK_VARIABLE, _KEEP_ENVIRONMENT)}
         self._number_before, number = marks.own(), directory.number
         mark = str(number)
         arguments = [f"{MARK_VARIABLE}={mark}", str(directory.place), mark[: marks.RUN_DIGITS]]
@@ -69,16 +69,12 @@ class Watchdog:
                 env={name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)},
             )
         self._shell.wait()
-        os.environ.update({MARK_VARIABLE: mark, _KEEP_ENVIRONMENT: "1"})
+        self._before = set_variables({MARK_VARIABLE: mark, _KEEP_ENVIRONMENT: "1"})
         marks.bear(number)
 
     def close(self) -> None:
         """Let it do its work, and wait until it has."""
         marks.bear(self._number_before)
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        set_variables(self._before)
         # This ends with the end of its output, which the part in the background holds.
         self._shell.communicate(b"in-order\n")

@@ -24,6 +24,7 @@ from typing import Self
 
 from pynb_dag_runner.errors import UsageError
 from pynb_dag_runner.processes import marks
+from pynb_dag_runner.processes.environment import set_variables
 from pynb_dag_runner.processes.locks import lock
 from pynb_dag_runner.processes.process_table import end_marked
 
@@ -68,16 +69,11 @@ class PrivateDirectory:
         if len(os.fsencode(self.place)) > _LONGEST_BYTES:
             self._descriptors.append(os.open(self.place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             self.path = Path(f"/proc/{os.getpid()}/fd/{self._descriptors[-1]}")
-        variables = {SCRATCH_VARIABLE: str(self.path), **_instead_of_home(self.path)}
-        self._before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
+        self._before = set_variables({SCRATCH_VARIABLE: str(self.path), **_instead_of_home(self.path)})
 
     def close(self) -> None:
         """Remove it."""
-        for name, value in self._before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        set_variables(self._before)
         _remove(self.place)
         while self._descriptors:
             os.close(self._descriptors.pop())

@@ -24,6 +24,7 @@ from pynb_dag_runner.model.outcomes import Failure, Outcome
 from pynb_dag_runner.model.recorded_values import recorded
 from pynb_dag_runner.processes import marks
 from pynb_dag_runner.processes.changed_names import notes
+from pynb_dag_runner.processes.environment import environment_with
 from pynb_dag_runner.processes.module_files import KERNEL_VARIABLE
 from pynb_dag_runner.processes.pickling import dumps
 from pynb_dag_runner.run_folder import paths
@@ -253,7 +254,7 @@ def _call_function(
     try:
         with (
             restored() if spec.terminal else contextlib.nullcontext(),
-            _environment(environment),
+            environment_with(environment),
             function.logged(log, terminal=spec.terminal, redactor=spec.redactor),
             mlflow_calls.isolated(),
         ):
@@ -339,21 +340,6 @@ def _evaluate_notebook(
             yield from _finish(result, record, destination, spec.redactor)
         finally:
             evaluation.close()
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables in this process, and put back what was there: a worker serves many attempts."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _cpu_time_s() -> float:

@@ -4,10 +4,8 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 
+from pynb_dag_runner.processes.environment import Variables, environment_with
 from pynb_dag_runner.processes.pickling import loads
-
-Variables = Mapping[str, str | None]
-"""Values by name; None: it is not set."""
 
 
 def changed_since(before: Mapping[str, str]) -> Variables:
@@ -26,18 +24,6 @@ def with_variables(
 def _made_with(
     variables: Variables, call: Callable[..., Generator[object]] | bytes, *inputs: object
 ) -> Generator[object]:
-    before = {name: os.environ.get(name) for name in variables}
-    _set(variables)
-    try:
+    with environment_with(variables):
         made = loads(call) if isinstance(call, bytes) else call
         yield from made(*inputs)
-    finally:
-        _set(before)
-
-
-def _set(variables: Variables) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pynb_dag_runner.errors import ExecutorError
 from pynb_dag_runner.executors.on_ray.internals import RayPrivate
+from pynb_dag_runner.processes.environment import set_variables
 
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _FILE = Path("~/.ray/auth_token")
@@ -64,10 +65,7 @@ class Tokens:
             self._private.read_token_again()
 
     def _restore(self) -> None:
-        for name, value in self._before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        set_variables(self._before)
 
     @property
     def refusal(self) -> str:
