@@ -1,5 +1,6 @@
 """Write a value down for people: as JSON where that is possible, else as its ``repr``."""
 
+from fractions import Fraction
 from typing import Any
 
 import pydantic_core
@@ -38,6 +39,8 @@ def _as_json(value: Any) -> Any:
 
 def _shown(value: Any) -> Any:
     """What stands for a value of a type that pydantic does not know; numbers from numpy are numbers like others."""
+    if isinstance(value, Fraction):
+        return str(value)  # as pydantic 2.13 and newer write it
     if not is_numpy_scalar(value):
         return repr(value)
     plain = value.item()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -83,6 +84,9 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return result.folder
 
 
+@pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14), reason="older pydantic words the same schemas otherwise"
+)
 def test_the_published_files_are_those_that_the_records_give() -> None:
     # Out of date? python -m pynb_dag_runner.run_folder.schema
     assert {path.stem: path.read_text() for path in FOLDER.glob("*.json")} == {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import comm
+from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from IPython.core.application import BaseIPythonApplication
 from jupyter_client.session import Session
@@ -45,9 +46,8 @@ class EndingKernel(QuickEnd):
         SingletonConfigurable.__init__(self, **options)
         self.comm_manager = comm.get_comm_manager()
         shell_options = {"profile_dir": self.profile_dir, "user_module": self.user_module, "user_ns": self.user_ns}
-        shell: Any = self.shell_class.instance(
-            parent=self, kernel=self, compiler_class=self.compiler_class, **shell_options
-        )
+        compiler_class = getattr(self, "compiler_class", XCachingCompiler)  # ipykernel 6 has no such trait
+        shell: Any = self.shell_class.instance(parent=self, kernel=self, compiler_class=compiler_class, **shell_options)
         shell.display_pub.session = shell.displayhook.session = Unconnected(parent=self)
         self.shell = shell
 
