@@ -117,7 +117,7 @@ def _of_connection(error: Exception) -> str:
 def _by_status(target: Target, status: int | None) -> str | None:
     match status:
         case 401:
-            return _who_are_you(target)
+            return _not_authenticated(target)
         case 403:
             return f"{target.shown} refuses this: no permission, or a host name that it was not told to accept (403)"
         case 404 | 405:
@@ -127,7 +127,7 @@ def _by_status(target: Target, status: int | None) -> str | None:
     return None
 
 
-def _who_are_you(target: Target) -> str:
+def _not_authenticated(target: Target) -> str:
     if "@" in target.uri or any(os.environ.get(name) for name in _SAYS_WHO):
         return (
             f"{target.shown} does not accept the user name and password, or token, that it was given: check "

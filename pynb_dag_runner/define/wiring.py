@@ -18,7 +18,7 @@ from pynb_dag_runner.model.graph import FunctionSource, NotebookSource, Task, un
 from pynb_dag_runner.model.nested_values import instances_in
 from pynb_dag_runner.model.references import OutputReference, references_in, replace_references
 from pynb_dag_runner.model.text import short_repr
-from pynb_dag_runner.notebooks.declared_parameters import fits, may_become
+from pynb_dag_runner.notebooks.declared_parameters import fits, may_convert
 from pynb_dag_runner.notebooks.python_cells import python_of
 from pynb_dag_runner.notebooks.set_outputs import literal_outputs, outputs_set_in
 from pynb_dag_runner.secrets.marking import replace_secrets
@@ -67,7 +67,7 @@ class _Wires:
             source = getattr(value.producer, "source", None)
             if isinstance(source, FunctionSource) and value.output_name == _RETURN:
                 returned = self._hints_of(source.function).get(_RETURN, Any)
-                if not may_become(returned, kind):
+                if not may_convert(returned, kind):
                     yield f"parameter {name!r}: got {value.words}, a {_words(returned)}, expected {_words(kind)}"
             return
         try:

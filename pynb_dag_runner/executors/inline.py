@@ -64,7 +64,7 @@ class InlineExecutor:
             return self._start_next(timeout_s)
         job, messages = self._current
         try:
-            with _interruptible(), marks.bearing(self._number):
+            with _interruptible(), marks.with_number(self._number):
                 message = next(messages)
         except StopIteration:
             self._current = None
@@ -101,7 +101,7 @@ class InlineExecutor:
         if self._current is not None and self._current[0].key == key:
             job, messages = self._current
             self._current = None
-            with marks.bearing(self._number):
+            with marks.with_number(self._number):
                 messages.close()
             self._queue.appendleft(job)
 

@@ -59,7 +59,7 @@ class Watchdog:
         arguments = [f"{MARK_VARIABLE}={mark}", str(directory.place), mark[: marks.RUN_DIGITS]]
         # Started before the mark is set, so that it does not bear it itself; in a session of its own, so that Ctrl-C at
         # the terminal does not end it first.
-        with marks.bearing(0):  # nor that of a task which has a run of its own
+        with marks.with_number(0):  # nor that of a task which has a run of its own
             self._shell = subprocess.Popen(
                 ["/bin/sh", "-c", _SCRIPT, "sh", *arguments],
                 stdin=subprocess.PIPE,
@@ -70,11 +70,11 @@ class Watchdog:
             )
         self._shell.wait()
         self._before = set_variables({MARK_VARIABLE: mark, _KEEP_ENVIRONMENT: "1"})
-        marks.bear(number)
+        marks.set_number(number)
 
     def close(self) -> None:
         """Let it do its work, and wait until it has."""
-        marks.bear(self._number_before)
+        marks.set_number(self._number_before)
         set_variables(self._before)
         # This ends with the end of its output, which the part in the background holds.
         self._shell.communicate(b"in-order\n")

@@ -198,13 +198,13 @@ def fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def may_become(given: Any, wanted: Any) -> bool:
+def may_convert(given: Any, wanted: Any) -> bool:
     """Whether a value of the type ``given`` may be meant for the type ``wanted``; True where that is not known.
 
     Only plain classes tell, and numbers of all kinds are one: a function that returns ``float`` may return ``3``.
     """
     if typing.get_origin(wanted) in (Union, types.UnionType):
-        return any(may_become(given, one) for one in typing.get_args(wanted))
+        return any(may_convert(given, one) for one in typing.get_args(wanted))
     given, wanted = (typing.get_origin(kind) or kind for kind in (given, wanted))
     if given not in _ACCEPTED or wanted not in _ACCEPTED:
         return wanted is not type(None)

@@ -156,7 +156,7 @@ class _Imports:
         places = [Path(place) for place in spec.submodule_search_locations or ()]
         origin = Path(spec.origin) if spec.origin else None
         if any(_is_installed(place) for place in (*places, *([origin] if origin else []))):
-            return () if _knows_nothing_of_us(module) else None
+            return () if _does_not_use_tracking(module) else None
         if places:
             return [file for place in places for file in sorted(place.rglob("*.py"))]
         return [origin] if origin is not None and origin.suffix == ".py" else None
@@ -183,7 +183,7 @@ def _is_installed(place: Path) -> bool:
     )
 
 
-def _knows_nothing_of_us(module: str) -> bool:
+def _does_not_use_tracking(module: str) -> bool:
     """Whether what installed ``module`` does without this package, by what it says that it needs."""
     installed_by = _installers().get(module, [])
     needs = [need for name in installed_by for need in importlib.metadata.requires(name) or ()]

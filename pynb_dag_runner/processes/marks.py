@@ -55,7 +55,7 @@ def own() -> int:
     return soft if is_number(str(soft)) else 0
 
 
-def bear(number: int) -> None:
+def set_number(number: int) -> None:
     """Give this process a number, or none (0). Where its limits do not allow it, it has only its environment's mark."""
     if sys.platform == "linux":
         _, hard = resource.getrlimit(_RLIMIT_LOCKS)
@@ -71,10 +71,10 @@ def take_from(pid: int) -> None:
             resource.prlimit(pid, _RLIMIT_LOCKS, (hard, hard))
 
 
-def bear_environment(environment: Mapping[str, str]) -> None:
+def set_number_from(environment: Mapping[str, str]) -> None:
     """Give this process the number that stands in its environment, or none."""
     number = environment.get(MEMBER_VARIABLE, "")
-    bear(int(number) if is_number(number) else 0)
+    set_number(int(number) if is_number(number) else 0)
 
 
 def environment() -> dict[str, str]:
@@ -83,14 +83,14 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def bearing(number: int) -> Iterator[None]:
+def with_number(number: int) -> Iterator[None]:
     """Let what is started in here have another number, or none (0)."""
     before = own()
-    bear(number)
+    set_number(number)
     try:
         yield
     finally:
-        bear(before)
+        set_number(before)
 
 
 def is_in(limits: bytes, number: int) -> bool:

@@ -182,7 +182,7 @@ def _read_task(folder: Path, planned: PlannedTask, events: list[RecordedEvent], 
     ended = {event.number: event for event in events if isinstance(event, AttemptEnded)}
     verdicts |= {number: _verdict(event) for number, event in ended.items() if number not in verdicts}
     numbers = sorted(verdicts.keys() | started.keys())
-    if record is None and (unheard := _unheard_of(folder, planned, numbers)):
+    if record is None and (unheard := _attempt_without_event(folder, planned, numbers)):
         numbers.append(unheard)
     if len(numbers) > most:
         raise RunFolderError(folder, f"it holds more than {MAX_ATTEMPTS:,} attempts, which is what is read at most")
@@ -211,7 +211,7 @@ def _verdict(event: AttemptEnded) -> AttemptVerdict:
     return AttemptVerdict(number=event.number, outcome=event.outcome, start=event.start, end=event.time, error=error)
 
 
-def _unheard_of(folder: Path, planned: PlannedTask, numbers: list[int]) -> int | None:
+def _attempt_without_event(folder: Path, planned: PlannedTask, numbers: list[int]) -> int | None:
     """Number of an attempt whose driver died before it heard of its start; there can be one at most."""
     number = max([planned.attempts_before, *numbers]) + 1
     return number if existing(folder, paths.attempt_folder(Path(), planned.name, number) / paths.ATTEMPT) else None

@@ -125,7 +125,7 @@ def _sweep_file(path: Path, redactor: Redactor, rewritten: Callable[[BinaryIO, R
 
 def _holds_secret(file: BinaryIO, redactor: Redactor) -> bool:
     stream = redactor.stream()
-    for data in _all_but_holes(file):
+    for data in _data_without_holes(file):
         stream.feed(data)
         if stream.found:
             return True
@@ -133,7 +133,7 @@ def _holds_secret(file: BinaryIO, redactor: Redactor) -> bool:
     return stream.found
 
 
-def _all_but_holes(file: BinaryIO) -> Iterator[bytes]:
+def _data_without_holes(file: BinaryIO) -> Iterator[bytes]:
     """A file of zeros that were never written, such as ``truncate`` makes, would take minutes to read."""
     place = 0
     while True:

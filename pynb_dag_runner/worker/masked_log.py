@@ -56,7 +56,7 @@ class RedactedLog(Log):
         self._control.settimeout(_BOUND_S)
         with contextlib.suppress(OSError):  # a user may have no more than a few of such size
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        with theirs, marks.bearing(0):
+        with theirs, marks.with_number(0):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(path), str(theirs.fileno()), str(reading_own)],
                 stdin=reading,
@@ -144,8 +144,8 @@ def _pieces(control: int, own: int) -> Iterator[tuple[int, bytes]]:
         ready, _, _ = select.select(waiting, [], [])
         if control in ready:
             request = os.read(control, 1)
-            yield from _all_there_is(_TASKS)
-            yield from _all_there_is(own)
+            yield from _read_available(_TASKS)
+            yield from _read_available(own)
             if request == _END:
                 return
             if request == _CATCH_UP:
@@ -154,7 +154,7 @@ def _pieces(control: int, own: int) -> Iterator[tuple[int, bytes]]:
                 waiting.discard(control)
             continue
         if own in ready:  # what the task wrote before comes first
-            yield from _all_there_is(_TASKS)
+            yield from _read_available(_TASKS)
         pipe = own if own in ready else _TASKS
         data = os.read(pipe, _READ_BYTES)
         if data:
@@ -164,7 +164,7 @@ def _pieces(control: int, own: int) -> Iterator[tuple[int, bytes]]:
             waiting.discard(pipe)
 
 
-def _all_there_is(pipe: int) -> Iterator[tuple[int, bytes]]:
+def _read_available(pipe: int) -> Iterator[tuple[int, bytes]]:
     """What the pipe holds now; a task that writes without end must not keep the worker waiting."""
     held = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, held)

@@ -148,7 +148,7 @@ FORK = """
 import os, subprocess, sys
 from pynb_dag_runner.processes import marks
 from pynb_dag_runner.processes.process_table import end_marked
-marks.bear(marks.new_member(0))
+marks.set_number(marks.new_member(0))
 left = subprocess.Popen(["env", "-i", "sleep", "600"])
 fork = os.fork()
 if fork == 0:
@@ -179,7 +179,7 @@ from pynb_dag_runner.processes import marks
 from pynb_dag_runner.processes.process_table import end_marked
 chain, lock = sys.argv[1:]
 number = marks.new_member(0)
-with marks.bearing(number):
+with marks.with_number(number):
     subprocess.run(["env", "-i", "setsid", sys.executable, "-c", chain, lock], stdout=subprocess.PIPE, check=True)
 end_marked("NOBODY=has", number)
 with open(lock) as file:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy
 import pytest
 
-from pynb_dag_runner.notebooks.declared_parameters import declared_in, fits, may_become
+from pynb_dag_runner.notebooks.declared_parameters import declared_in, fits, may_convert
 
 
 def declared(source: str) -> dict[str, Any]:
@@ -188,4 +188,4 @@ def test_what_can_not_be_meant(value: object, kind: Any) -> None:
     ],
 )
 def test_which_returned_type_may_be_meant_for_which_parameter(given: Any, wanted: Any, possible: bool) -> None:
-    assert may_become(given, wanted) is possible
+    assert may_convert(given, wanted) is possible

@@ -17,7 +17,7 @@ from pynb_dag_runner.processes.process_table import end_marked, has_ended, is_ru
 def number() -> Iterator[int]:
     """A run's; what is started meanwhile has it."""
     number = marks.new_member(0)
-    with marks.bearing(number):
+    with marks.with_number(number):
         yield number
 
 
@@ -49,7 +49,7 @@ LEAVES_TWO = """
 import subprocess, sys
 from pynb_dag_runner.processes import marks
 stranger = subprocess.Popen(["sleep", "600"])
-marks.bear(int(sys.argv[1]))
+marks.set_number(int(sys.argv[1]))
 print(stranger.pid, subprocess.Popen(["sleep", "600"]).pid)
 """
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from pynb_dag_runner.executors.hosts.cancellation import CANCEL_SIGNAL, Cancellation
 from pynb_dag_runner.processes import cpython_internals, marks
-from pynb_dag_runner.processes.fork_server.child import die_with, draw_anew, end_of
+from pynb_dag_runner.processes.fork_server.child import die_with, end_of, reseed_random
 from pynb_dag_runner.processes.fork_server.client import is_possible
 
 _END_BOUND_S = 1.0
@@ -44,7 +44,7 @@ class Forks:
 
     def __init__(self) -> None:
         self.number = marks.own()
-        marks.bear(marks.run_of(self.number))
+        marks.set_number(marks.run_of(self.number))
         self._verdict = mmap.mmap(-1, 1)  # shared with forks
         self._child: int | None = None
         self.cancel_requested = False
@@ -67,7 +67,7 @@ class Forks:
         signal.pthread_sigmask(signal.SIG_BLOCK, [CANCEL_SIGNAL])
         self._child = os.fork() or None
         if self._child is None:
-            self._be_fork(host, work)
+            self._run_in_fork(host, work)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [CANCEL_SIGNAL])
         status = 0
         with contextlib.suppress(ChildProcessError):  # a module of the user's has SIGCHLD ignored
@@ -78,15 +78,15 @@ class Forks:
         self._child = None
         verdict = Verdict(self._verdict[0])
         if verdict is Verdict.NONE:
-            _die_like(status)
+            _end_with_status(status)
         return verdict
 
-    def _be_fork(self, host: int, work: Callable[[Cancellation], Verdict]) -> NoReturn:
+    def _run_in_fork(self, host: int, work: Callable[[Cancellation], Verdict]) -> NoReturn:
         die_with(host)
         os.setsid()
-        marks.bear(self.number)
+        marks.set_number(self.number)
         cpython_internals.forget_exit_handlers()
-        draw_anew()
+        reseed_random()
         cancellation = Cancellation(requested=self.cancel_requested)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [CANCEL_SIGNAL])
 
@@ -95,7 +95,7 @@ class Forks:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             signal.setitimer(signal.ITIMER_REAL, _END_BOUND_S)
-            _say_no_more()
+            _silence_output()
 
         end_of(whole)
 
@@ -123,14 +123,14 @@ def _number_of_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-def _say_no_more() -> None:
+def _silence_output() -> None:
     """The job's log is closed, and the terminal is the driver's."""
     with Path(os.devnull).open("wb") as nowhere:
         for descriptor in (1, 2):
             os.dup2(nowhere.fileno(), descriptor)
 
 
-def _die_like(status: int) -> NoReturn:
+def _end_with_status(status: int) -> NoReturn:
     """End as a fork of this process did, which had something left to do."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

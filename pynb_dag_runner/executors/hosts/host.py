@@ -39,7 +39,7 @@ def main() -> None:
     """
     descriptor, supervisor, modules = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     die_with(supervisor)
-    marks.bear_environment(os.environ)
+    marks.set_number_from(os.environ)
     # Ray blocks some signals in its workers, and children inherit the mask.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for module in modules:
@@ -92,7 +92,7 @@ class _Server:
         """
         if spent:
             Frame.SPENT.send(self._connection)
-        marks.bear(self._forks.number)
+        marks.set_number(self._forks.number)
         cancellation = Cancellation(requested=self._forks.cancel_requested)
         verdict = make(cancellation)
         if verdict is Verdict.ENDED:

@@ -113,7 +113,7 @@ def settle(request: ForkRequest, origin: Surroundings) -> Surroundings:
     return replace(origin, pid=os.getpid(), environment=dict(os.environ), directory=request.cwd, is_settled=True)
 
 
-def become(request: ForkRequest, descriptors: Sequence[int], origin: Surroundings) -> list[int]:
+def take_surroundings(request: ForkRequest, descriptors: Sequence[int], origin: Surroundings) -> list[int]:
     """Turn this fresh fork into what was asked for.
 
     Args:
@@ -136,19 +136,19 @@ def become(request: ForkRequest, descriptors: Sequence[int], origin: Surrounding
     os.close(error)
     for descriptor in others:
         os.set_inheritable(descriptor, False)
-    _stand_in_line(request.oom_score_adj)
+    _raise_oom_score(request.oom_score_adj)
     environment = {**request.environment, **_set_by_imports(request.environment, origin.environment)}
     os.environ.clear()
     os.environ.update(environment)
-    marks.bear_environment(environment)
+    marks.set_number_from(environment)
     time.tzset()
     if origin.room is not None:
-        _show(request.environment, origin.room)
+        _publish_environment(request.environment, origin.room)
     os.chdir(request.cwd)
     if not origin.is_settled:
         _look_from(request.cwd, origin.directory)
     importlib.invalidate_caches()
-    draw_anew()
+    reseed_random()
     return others
 
 
@@ -263,14 +263,14 @@ def die_with(parent: int, number: int = signal.SIGKILL) -> None:
             sys.exit(1)  # it ended before the line above
 
 
-def _stand_in_line(oom_score_adj: int) -> None:
+def _raise_oom_score(oom_score_adj: int) -> None:
     """Where memory is short this process goes when its asker would; anybody may raise the own score."""
     own = Path("/proc/self/oom_score_adj")
     if int(own.read_text()) < oom_score_adj:
         own.write_text(str(oom_score_adj))
 
 
-def _show(environment: Mapping[str, str], room: int) -> None:
+def _publish_environment(environment: Mapping[str, str], room: int) -> None:
     """Write variables where ``/proc/PID/environ`` shows them, our own first: by those an attempt's processes are found.
 
     The system shows the memory in which the server was given its environment, whatever is set later. What does not fit
@@ -320,7 +320,7 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def draw_anew() -> None:
+def reseed_random() -> None:
     """Give random generators seeds of their own; Python's does it by itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -121,14 +121,14 @@ class Importers:
                 os.close(importer.done)
         self._known.clear()
 
-    def hear(self, importer: Importer) -> None:
+    def receive(self, importer: Importer) -> None:
         """It has imported, or died."""
         assert importer.done is not None
         importer.is_ready = os.read(importer.done, 1) != b""
         os.close(importer.done)
         importer.done = None
 
-    def bury(self, importer: Importer) -> None:
+    def remove(self, importer: Importer) -> None:
         """It has ended. What can't be imported once is not tried again; one that was killed later is replaced."""
         _, status = os.waitpid(importer.pid, 0)
         os.close(importer.pidfd)

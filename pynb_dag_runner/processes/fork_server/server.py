@@ -27,7 +27,6 @@ from typing import Any
 from pynb_dag_runner.processes.fork_server import wire
 from pynb_dag_runner.processes.fork_server.child import (
     Surroundings,
-    become,
     die_with,
     end_of,
     make_ready,
@@ -35,6 +34,7 @@ from pynb_dag_runner.processes.fork_server.child import (
     settle,
     settle_memory,
     surroundings,
+    take_surroundings,
 )
 from pynb_dag_runner.processes.fork_server.importers import Importer, Importers, Role, key_of
 from pynb_dag_runner.processes.fork_server.preloading import NOTHING, Imported, import_ahead, thread_problem
@@ -89,7 +89,7 @@ class Server:
         self._importers = importers
         self._selector = selectors.EpollSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(owner, selectors.EVENT_READ, self._owner_spoke)
+        self._selector.register(owner, selectors.EVENT_READ, self._on_owner)
         self._forked: dict[int, _Forked] = {}
         self._over = False
 
@@ -105,7 +105,7 @@ class Server:
                 os.kill(forked.pid, signal.SIGKILL)
         return None
 
-    def _owner_spoke(self, _: int) -> None:
+    def _on_owner(self, _: int) -> None:
         self._over = True
 
     def _accept(self, _: int) -> _Mine | None:
@@ -167,18 +167,18 @@ class Server:
         importers, done = self._importers, importer.done
         assert done is not None
 
-        def hear(_: int) -> None:
+        def receive(_: int) -> None:
             self._selector.unregister(done)
-            importers.hear(importer)
+            importers.receive(importer)
 
-        def bury(_: int) -> None:
+        def remove(_: int) -> None:
             self._selector.unregister(importer.pidfd)
             if importer.done is not None:
-                hear(done)
-            importers.bury(importer)
+                receive(done)
+            importers.remove(importer)
 
-        self._selector.register(done, selectors.EVENT_READ, hear)
-        self._selector.register(importer.pidfd, selectors.EVENT_READ, bury)
+        self._selector.register(done, selectors.EVENT_READ, receive)
+        self._selector.register(importer.pidfd, selectors.EVENT_READ, remove)
 
     def _fork(self, request: ForkRequest, descriptors: list[int], asker: socket.socket) -> _Mine | None:
         pid = os.fork()
@@ -189,12 +189,12 @@ class Server:
         forked = _Forked(pid, os.pidfd_open(pid), asker)
         self._forked[pid] = forked
         self._selector.register(forked.pidfd, selectors.EVENT_READ, lambda _: self._reap(forked))
-        self._selector.register(asker, selectors.EVENT_READ, lambda _: self._asker_spoke(forked))
+        self._selector.register(asker, selectors.EVENT_READ, lambda _: self._on_asker(forked))
         with contextlib.suppress(OSError):  # gone already: the end of its connection will be noticed
             wire.send(asker, ForkReply(pid=pid, preloaded=self._preloaded, remarks=self._imported.remarks))
         return None
 
-    def _asker_spoke(self, forked: _Forked) -> None:
+    def _on_asker(self, forked: _Forked) -> None:
         """It says nothing more, so this is its end: nobody needs the process now."""
         self._selector.unregister(forked.asker)
         with contextlib.suppress(ProcessLookupError):
@@ -252,7 +252,7 @@ def main() -> None:
     while (mine := server.serve()) is not None:
         request, descriptors = mine
         if request.purpose == wire.FORK:
-            given = become(request, descriptors, server.origin)
+            given = take_surroundings(request, descriptors, server.origin)
             end_of(lambda: _run(request.entry or entries[0], request.arguments, given))  # noqa: B023 - it ends here
         server = _importing_server(request, descriptors, server.origin, entries, preload)
     shutil.rmtree(directory, ignore_errors=True)  # its owner may have been killed
@@ -268,11 +268,11 @@ def _prepared(entry_name: str) -> str | None:
 
 
 def _run(entry_name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
-    _be_program(entry_name, arguments)
+    _run_as_program(entry_name, arguments)
     importlib.import_module(entry_name).run(list(arguments), descriptors)
 
 
-def _be_program(entry_name: str, arguments: Sequence[str]) -> None:
+def _run_as_program(entry_name: str, arguments: Sequence[str]) -> None:
     sys.argv[:] = [str(importlib.import_module(entry_name).__file__), *arguments]
     sys.orig_argv[:] = [sys.executable, "-m", entry_name, *arguments]
 
@@ -306,7 +306,7 @@ def _importing_server(
     die_with(origin.pid)
     listener, done, owner = descriptors
     mine = settle(request, origin)
-    _be_program(entries[0], ["-f", str(Path(request.cwd, "kernel.json"))])
+    _run_as_program(entries[0], ["-f", str(Path(request.cwd, "kernel.json"))])
     imported = import_ahead(preload, importlib.import_module(entries[0]))
     settle_memory()
     os.write(done, b"\n")

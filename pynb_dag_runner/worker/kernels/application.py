@@ -106,7 +106,7 @@ class KernelApp(BoundedQueue):
         return streams
 
     @contextmanager
-    def as_in_a_cell(self) -> Iterator[None]:
+    def cell_context(self) -> Iterator[None]:
         """What a shell, made ahead, sets while a cell runs."""
         excepthook, sys.excepthook = sys.excepthook, self.shell.excepthook
         signal.signal(signal.SIGINT, signal.default_int_handler)

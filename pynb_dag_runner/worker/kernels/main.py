@@ -114,7 +114,7 @@ def importing_ahead(remarks: list[str]) -> Iterator[None]:
     """
     app = _unstarted()
     streams = app.make_ahead()
-    with app.as_in_a_cell():
+    with app.cell_context():
         yield
     if written := "".join(stream.written_ahead() for stream in streams).strip():
         remarks.append(

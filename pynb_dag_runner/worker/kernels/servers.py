@@ -66,7 +66,7 @@ def nearest(place: ServerPlace) -> ServerPlace:
 @functools.lru_cache(maxsize=1)
 def _own(directory: Path, preload: tuple[str, ...]) -> ServerPlace:
     """One for each driver, which ``directory`` stands for."""
-    with marks.bearing(marks.run_of(marks.own())):  # it outlives the attempt that needs it first
+    with marks.with_number(marks.run_of(marks.own())):  # it outlives the attempt that needs it first
         return _keep(start(preload, Path(os.environ[SCRATCH_VARIABLE])))
 
 
