@@ -151,7 +151,8 @@ def pipeline_of(tmp_path: Path, *functions: Callable[..., Any], **options: Any) 
 
 
 def returned(p: Pipeline, tasks: list[Task], tmp_path: Path, executor: Any) -> tuple[Path, list[Any]]:
-    result = p.run(executor=executor, num_cpus=1, progress=False, output_dir=tmp_path)
+    cpus = None if executor == "inline" else 1
+    result = p.run(executor=executor, num_cpus=cpus, progress=False, output_dir=tmp_path)
     assert result.status is RunStatus.SUCCEEDED, {name: task.failure for name, task in result.tasks.items()}
     return result.folder, [result.tasks[task.name].outputs["return"] for task in tasks]
 
