@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -170,9 +171,11 @@ def finish_late() -> Generator[object]:
     yield "after"
 
 
-def fill_memory() -> Generator[object]:
-    """A child's memory counts as well."""
+def fill_memory(begin: Path) -> Generator[object]:
+    """A child's memory counts as well. It fills when ``begin`` is there: what was there before is not counted."""
     yield "before"
+    while not begin.exists():
+        time.sleep(0.01)
     subprocess.run([sys.executable, "-c", "kept = b'x' * 300_000_000; import time; time.sleep(600)"], check=True)
 
 
@@ -295,9 +298,12 @@ def test_what_a_job_does_when_its_limits_are_over_may_take_longer(hosted: Execut
     assert end_of(events) == JobEnded(key="late")
 
 
-def test_a_job_past_its_memory_is_ended_with_its_descendants_counted(hosted: Executor) -> None:
-    events = finish(hosted, Job(key="large", call=fill_memory, limits=Limits(memory_bytes=100_000_000)))
-    ended = end_of(events)
+def test_a_job_past_its_memory_is_ended_with_its_descendants_counted(hosted: Executor, tmp_path: Path) -> None:
+    begin = tmp_path / "begin"
+    hosted.submit(Job(key="large", call=partial(fill_memory, begin), limits=Limits(memory_bytes=100_000_000)))
+    until(hosted, "before")
+    begin.touch()
+    ended = end_of(collect(hosted, "large"))
     assert ended.exceeded == "memory"
     assert not any(
         "kept = b'x'" in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
