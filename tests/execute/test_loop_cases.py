@@ -1,81 +1,23 @@
 """What the loop does, case by case, with an engine that follows a script and a clock that runs as fast as it is let.
 
-Each line of what is expected begins with the second at which it happens. One table of all cases takes many lines
-because each case shows all that happens in it.
+Each line of what is expected begins with the second at which it happens.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pynb_dag_runner import Pipeline
 from pynb_dag_runner.executors.base import LimitsOver
 from pynb_dag_runner.model.outcomes import Outcome, RunStatus
-from pynb_dag_runner.model.run_settings import RunSettings
 from tests.execute.fakes import (
-    Script,
-    Stage,
     dies,
     ended,
     fails,
     finished,
     hangs,
     says,
-    started,
-    succeeds,
 )
-
-
-def nothing(**values: Any) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What a run is, what happens in it, and what is expected.
-
-    Attributes:
-        tasks: names and options; a task is after those that its option ``after`` names.
-        scripts, when_cancelled: see :class:`~tests.execute.fakes.FakeEngine`.
-        settings: of the run.
-        ctrl_c: when the user presses it.
-        chance: what is drawn for retries, from 0 to 1.
-        expected: what the loop does and says, in order.
-    """
-
-    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"a": {}})
-    scripts: Mapping[str, Script] = field(default_factory=dict)
-    when_cancelled: Mapping[str, Script] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    ctrl_c: tuple[float, ...] = ()
-    chance: float = 0.5
-    status: RunStatus = RunStatus.SUCCEEDED
-    expected: str
-
-
-def pipeline_of(tasks: Mapping[str, Mapping[str, Any]]) -> Pipeline:
-    pipeline = Pipeline("p", base_dir=Path(__file__).parent)
-    for name, options in tasks.items():
-        pipeline.function(nothing, name=name, **options)
-    return pipeline
-
-
-def stage_of(folder: Path, case: Case) -> Stage:
-    return Stage(
-        folder=folder,
-        pipeline=pipeline_of(case.tasks),
-        scripts=case.scripts,
-        when_cancelled=case.when_cancelled,
-        settings=RunSettings(executor="process", **case.settings),
-        chance=case.chance,
-    )
-
-
-def lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
-
+from tests.execute.loop_case import Case, check
 
 RETRIES: dict[str, Case] = {
     "one after another": Case(
@@ -320,134 +262,6 @@ LIMITS: dict[str, Case] = {
 }
 
 
-INTERRUPTS: dict[str, Case] = {
-    "Ctrl-C lets an attempt end in order": Case(
-        ctrl_c=(2,),
-        status=RunStatus.CANCELLED,
-        tasks={"a": {"retries": 1}, "b": {"after": "a"}, "c": {}},
-        scripts={"a#1": hangs(), "c#1": succeeds(after=1)},
-        when_cancelled={"a#1": [(0.5, finished(Outcome.CANCELLED, "stopped")), (0.5, ended(cancelled=True))]},
-        expected="""
-                0 submit a#1
-                0 submit c#1
-                0 a#1 starts
-                0 c#1 starts
-                1 c#1 SUCCEEDED
-                1 c is SUCCEEDED
-                2 b is CANCELLED
-                2 cancel a#1
-                2.5 a#1 CANCELLED: stopped
-                2.5 a is CANCELLED""",
-    ),
-    "what does not end after Ctrl-C is ended": Case(
-        ctrl_c=(2,),
-        status=RunStatus.CANCELLED,
-        scripts={"a#1": hangs()},
-        expected="""
-                0 submit a#1
-                0 a#1 starts
-                2 cancel a#1
-                4 force a#1
-                4 a#1 CANCELLED: the run was cancelled
-                4 a is CANCELLED""",
-    ),
-    "what has not begun and does not end after Ctrl-C is ended": Case(
-        ctrl_c=(2,),
-        status=RunStatus.CANCELLED,
-        scripts={"a#1": [(0, started)]},
-        expected="""
-            0 submit a#1
-            2 cancel a#1
-            4 force a#1
-            4 a#1 CANCELLED: the run was cancelled
-            4 a is CANCELLED""",
-    ),
-    "a second Ctrl-C waits for nothing": Case(
-        ctrl_c=(2, 2.5),
-        status=RunStatus.CANCELLED,
-        tasks={"a": {}, "b": {}},
-        scripts={"a#1": hangs(), "b#1": []},
-        expected="""
-                0 submit a#1
-                0 submit b#1
-                0 a#1 starts
-                2 cancel a#1
-                2 cancel b#1
-                2.5 a#1 CANCELLED: the run was cancelled
-                2.5 a is CANCELLED
-                2.5 b#1 CANCELLED: the run was cancelled
-                2.5 b is CANCELLED""",
-    ),
-    "a second Ctrl-C does not wait for finishing work": Case(
-        ctrl_c=(2, 2.5),
-        scripts={"a#1": [*hangs(), (1, finished()), (60, ended())]},
-        expected="""
-            0 submit a#1
-            0 a#1 starts
-            1 a#1 SUCCEEDED
-            1 a is SUCCEEDED""",
-    ),
-    "two at once": Case(
-        ctrl_c=(2, 2),
-        status=RunStatus.CANCELLED,
-        scripts={"a#1": hangs()},
-        expected="""
-                0 submit a#1
-                0 a#1 starts
-                2 cancel a#1
-                2 a#1 CANCELLED: the run was cancelled
-                2 a is CANCELLED""",
-    ),
-    "after Ctrl-C finishing work has little time": Case(
-        ctrl_c=(2,),
-        scripts={"a#1": [*hangs(), (1, finished()), (60, ended())]},
-        expected="""
-                0 submit a#1
-                0 a#1 starts
-                1 a#1 SUCCEEDED
-                1 a is SUCCEEDED
-                4 force a#1""",
-    ),
-    "work that succeeds after Ctrl-C has succeeded": Case(
-        ctrl_c=(2,),
-        status=RunStatus.CANCELLED,
-        tasks={"a": {}, "b": {"after": "a"}},
-        scripts={"a#1": hangs()},
-        when_cancelled={"a#1": [(1, finished()), (1, ended())]},
-        expected="""
-                0 submit a#1
-                0 a#1 starts
-                2 b is CANCELLED
-                2 cancel a#1
-                3 a#1 SUCCEEDED
-                3 a is SUCCEEDED""",
-    ),
-    "a retry that waits is given up at Ctrl-C": Case(
-        ctrl_c=(2,),
-        status=RunStatus.CANCELLED,
-        tasks={"a": {"retries": 1, "retry_delay_s": 10}, "b": {}},
-        scripts={"a#1": fails(), "b#1": succeeds(after=2.5)},
-        expected="""
-                0 submit a#1
-                0 submit b#1
-                0 a#1 starts
-                0 b#1 starts
-                1 a#1 FAILED: no, again in 10 s
-                2 a is CANCELLED
-                2 cancel b#1
-                2.5 b#1 SUCCEEDED
-                2.5 b is SUCCEEDED""",
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=name) for name, case in (RETRIES | LIMITS | INTERRUPTS).items()]
-)
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in (RETRIES | LIMITS).items()])
 def test_what_happens_when(tmp_path: Path, case: Case) -> None:
-    stage = stage_of(tmp_path, case)
-    stage.engine.let([(second, stage.press_ctrl_c) for second in case.ctrl_c])
-    tasks = stage.run()
-    assert stage.trace == lines(case.expected)
-    assert tasks.run_status is case.status
-    assert tasks.cancelled == bool(case.ctrl_c)
+    check(case, tmp_path)
