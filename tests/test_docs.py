@@ -136,3 +136,10 @@ def test_links_inside_the_page_lead_to_its_headings() -> None:
     headings = re.findall(r"^##+ (.*)$", TEXT, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_source_files_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w/.-])(?:[a-z_-]+/)+[a-z_]+\.py\b", page.read_text()))
+    places = (ROOT, ROOT / "pynb_dag_runner", ROOT / "mlflow_bridge", ROOT / "tests")
+    assert sorted(name for name in named if not any((place / name).exists() for place in places)) == []
